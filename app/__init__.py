@@ -1,0 +1,1 @@
+"""A PaddlePaddle application that trains, evaluates and uses a recogniser of handwritten digits."""

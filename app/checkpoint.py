@@ -1,0 +1,312 @@
+"""Save and load checkpoints: plain Paddle state dicts with their JSON, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import pickle
+import pickletools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+
+from app.errors import CheckpointError
+from app.files import write_atomically, write_json
+from app.models import TwoConvNet, infer_architecture
+
+FORMAT = 1
+State = Mapping[str, NDArray[Any]]
+
+# Far above what any network of this program needs; a file beyond them is not one of its checkpoints.
+MAX_FILE_BYTES = 256 << 20
+MAX_OPCODES = 10_000
+_REFUSED_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network as it was saved, ready to use."""
+
+    path: Path
+    network: TwoConvNet
+    """In eval mode."""
+
+    metadata: dict[str, Any]
+    """What the JSON beside the file says; empty when there is none."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`.
+
+    Raises:
+        CheckpointError: the file cannot be read or holds something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def utc_now() -> str:
+    """Return the time as ISO 8601 in UTC, to the microsecond, so that texts sort as times do."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+
+
+def save_checkpoint(path: Path, state: State, metadata: Mapping[str, Any]) -> None:
+    """Write `state` (float arrays by parameter name) to `path`, and `metadata` to the JSON beside it."""
+    data = serialize(dict(state))
+    write_atomically(path, data)
+    write_json(
+        path.with_suffix(".json"),
+        {"format": FORMAT, **metadata, "sha256": hashlib.sha256(data).hexdigest(), "created": utc_now()},
+    )
+
+
+def serialize(content: Any) -> bytes:
+    """Return what `paddle.save` would write for `content`."""
+    buffer = io.BytesIO()
+    paddle.save(content, buffer)
+    return buffer.getvalue()
+
+
+def resolve_checkpoint(path: Path) -> Path:
+    """Return the parameter file that `path` means: itself, or a run folder's best (else last) one.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if path.is_dir():
+        for name in ("best.pdparams", "last.pdparams"):
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(f"{path}: the folder holds neither best.pdparams nor last.pdparams")
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file")
+    return path
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load a `.pdparams` file, this program's or the tutorial's, and build its network.
+
+    The architecture follows from the parameters' names and shapes; the JSON beside the file, if there is
+    one, adds what they do not show. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, hostile, or not of a `TwoConvNet`.
+    """
+    state = load_state(path)
+    sidecar = path.with_suffix(".json")
+    metadata = read_json(sidecar) if sidecar.exists() else {}
+    try:
+        architecture = infer_architecture({name: array.shape for name, array in state.items()})
+        network = TwoConvNet(**{**architecture, **_hidden_choices(metadata)})
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not a checkpoint of this program's network: {error}") from error
+    set_state(network, state, path)
+    network.eval()
+    return Checkpoint(path, network, metadata)
+
+
+def _hidden_choices(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of the architecture that leave no trace in the parameters' shapes."""
+    network = metadata.get("network")
+    if not isinstance(network, dict):
+        return {}
+    return {name: network[name] for name in ("downsampling",) if name in network}
+
+
+def set_state(network: paddle.nn.Layer, state: State, path: Path) -> None:
+    """Copy `state` into `network`; the names and shapes must agree exactly.
+
+    Raises:
+        CheckpointError: naming `path` and the first parameter that is missing, unexpected, of another
+            shape, or not finite.
+    """
+    own = network.state_dict()
+    for name in own:
+        if name not in state:
+            raise CheckpointError(f"{path}: the parameter {name} is missing")
+    for name, array in state.items():
+        if name not in own:
+            raise CheckpointError(f"{path}: unexpected parameter {name}")
+        expected = list(own[name].shape)
+        if list(array.shape) != expected:
+            raise CheckpointError(f"{path}: {name} has shape {list(array.shape)}, expected {expected}")
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise CheckpointError(f"{path}: {name} holds values that are not finite numbers")
+    for name, array in state.items():
+        own[name].set_value(np.ascontiguousarray(array, np.float32))
+
+
+def get_state(network: paddle.nn.Layer) -> dict[str, NDArray[np.float32]]:
+    """Return copies of the network's parameters and running statistics by name."""
+    return {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+
+
+def load_state(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a Paddle state dict by name, without executing anything the file holds.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds anything but arrays by name.
+    """
+    content = deserialize(path)
+    # Some versions of Paddle add a table from structured to generated names; it is not a parameter.
+    content.pop("StructuredToParameterName@@", None)
+    for name, value in content.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"{path}: expected arrays by name, found a name of {type(name).__name__}")
+        if not isinstance(value, np.ndarray):
+            found = type(value).__name__
+            raise CheckpointError(f"{path}: expected an array at {name:.60}, found {found}")
+    if not content:
+        raise CheckpointError(f"{path}: the state dict is empty")
+    return content
+
+
+def deserialize(path: Path) -> dict[Any, Any]:
+    """Return the dict that `paddle.save` wrote to `path`, its tensors as NumPy arrays.
+
+    Raises:
+        CheckpointError: the file cannot be read, is damaged, or asks for more than arrays and numbers.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise CheckpointError(
+            f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, not a checkpoint of this program"
+        )
+    try:
+        _check_opcodes(data)
+        content = _unwrap(_ArrayUnpickler(io.BytesIO(data)).load(), {})
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except Exception as error:
+        # A damaged pickle can fail in any way; none of them is worth more than this line.
+        raise CheckpointError(f"{path}: not a Paddle state dict, or damaged") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a state dict, found {type(content).__name__}")
+    return content
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Bound the pickle's program, so that none can nest values until the interpreter's stack overflows."""
+    for count, (opcode, argument, _position) in enumerate(pickletools.genops(data)):
+        if count > MAX_OPCODES:
+            raise CheckpointError("not a Paddle state dict: too many pickle instructions")
+        if opcode.name in (
+            "EXT1",
+            "EXT2",
+            "EXT4",
+            "PERSID",
+            "BINPERSID",
+            "INST",
+            "OBJ",
+            "NEWOBJ",
+            "NEWOBJ_EX",
+        ):
+            raise CheckpointError(f"refused: a state dict needs no pickle instruction {opcode.name}")
+        if opcode.name in ("INT", "LONG", "LONG4") and len(str(argument)) > 40:
+            raise CheckpointError("refused: a state dict needs no such large number")
+
+
+class _Array:
+    """Stands for `numpy.ndarray` while unpickling: takes its raw bytes and checks them."""
+
+    value: NDArray[Any]
+
+    def __setstate__(self, state: Any) -> None:
+        _version, shape, data_type, fortran_order, raw = state
+        if not isinstance(data_type, _DataType) or not isinstance(raw, bytes):
+            raise CheckpointError("refused: an array of Python objects")
+        dimensions = tuple(int(size) for size in shape)
+        if len(raw) != math.prod(dimensions) * data_type.value.itemsize:
+            raise CheckpointError(f"an array of shape {list(dimensions)} has {len(raw)} bytes")
+        flat = np.frombuffer(raw, data_type.value)
+        self.value = flat.reshape(dimensions[::-1]).T if fortran_order else flat.reshape(dimensions)
+
+
+class _DataType:
+    """Stands for `numpy.dtype` while unpickling: numbers only."""
+
+    def __init__(self, name: str, *_flags: Any) -> None:
+        if name not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"):
+            raise CheckpointError(f"refused: an array of type {name!r:.20}")
+        self.value = np.dtype(name)
+
+    def __setstate__(self, state: Any) -> None:
+        byte_order = state[1]
+        if byte_order in ("<", ">"):
+            self.value = self.value.newbyteorder(byte_order)
+
+
+def _new_array(*_arguments: Any) -> _Array:
+    return _Array()
+
+
+def _latin1_bytes(text: str, encoding: str) -> bytes:
+    """Stands for `_codecs.encode`, by which old pickles spell their bytes."""
+    if encoding != "latin1":
+        raise CheckpointError(f"refused: bytes spelled in {encoding!r:.20}")
+    return text.encode("latin1")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles arrays, numbers, strings and containers of them; refuses every other name."""
+
+    _ALLOWED: ClassVar = {
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _DataType,
+        ("numpy.core.multiarray", "_reconstruct"): _new_array,
+        ("numpy._core.multiarray", "_reconstruct"): _new_array,
+        ("collections", "OrderedDict"): dict,
+        ("builtins", "tuple"): tuple,
+        ("_codecs", "encode"): _latin1_bytes,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._ALLOWED[module, name]
+        except KeyError:
+            raise CheckpointError(
+                f"refused: it asks for {module}.{name}, a state dict holds only arrays"
+            ) from None
+
+
+def _unwrap(content: Any, done: dict[int, Any]) -> Any:
+    """Return `content` with NumPy arrays in place of the stand-ins; `done` visits a shared value once."""
+    if id(content) not in done:
+        done[id(content)] = _unwrap_new(content, done)
+    return done[id(content)]
+
+
+def _unwrap_new(content: Any, done: dict[int, Any]) -> Any:
+    if isinstance(content, _Array):
+        return content.value
+    if isinstance(content, dict):
+        return {key: _unwrap(value, done) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_unwrap(value, done) for value in content]
+    if isinstance(content, tuple):
+        # Paddle 2 saved some tensors as (generated name, array).
+        if len(content) == 2 and isinstance(content[0], str) and isinstance(content[1], _Array):
+            return content[1].value
+        return tuple(_unwrap(value, done) for value in content)
+    if isinstance(content, (str, int, float, bytes, type(None))):
+        return content
+    raise CheckpointError(f"refused: it holds a {type(content).__name__.lstrip('_')}")

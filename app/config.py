@@ -1,0 +1,233 @@
+"""The configuration of a training run, its presets, and its command-line options. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
+
+from app.errors import UsageError
+
+
+def _option(default: Any, help_text: str, choices: Optional[tuple[str, ...]] = None) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help_text, "choices": choices})
+
+
+def _metadata(name: str) -> Mapping[str, Any]:
+    return TrainConfig.__dataclass_fields__[name].metadata
+
+
+_LOWEST = {
+    "seed": 0,
+    "validation_size": 0,
+    "kernel_size": 1,
+    "hidden": 0,
+    "shift": 0,
+    "batch_size": 1,
+    "epochs": 1,
+    "evaluation_batch_size": 1,
+    "log_every": 0,
+    "limit_train_batches": 1,
+    "limit_validation_batches": 1,
+}
+
+
+def option_name(field_name: str) -> str:
+    """Return the command-line spelling of a field's name."""
+    return "--" + field_name.replace("_", "-")
+
+
+def _strip_optional(kind: Any) -> Any:
+    if get_origin(kind) is Union:
+        return next(part for part in get_args(kind) if part is not type(None))
+    return kind
+
+
+def _is_of_type(value: Any, kind: Any) -> bool:
+    if value is None:
+        return kind is not _strip_optional(kind)
+    kind = _strip_optional(kind)
+    if get_origin(kind) is tuple:
+        parts = get_args(kind)
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_is_of_type, value, parts))
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _describe(kind: Any) -> str:
+    kind = _strip_optional(kind)
+    if get_origin(kind) is tuple:
+        return f"{len(get_args(kind))} whole numbers"
+    return {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}[kind]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training run depends on. The defaults are the tutorial's plain choices.
+
+    Raises:
+        UsageError: a value is impossible; the message names the option.
+    """
+
+    preset: str = _option("tutorial", "the preset that this configuration started from")
+    seed: int = _option(0, "source of every random draw: same seed, same result")
+
+    data_dir: Optional[str] = _option(None, "folder of the four MNIST files (gzip or plain)")
+    data: Optional[str] = _option(None, "train on this file in the tutorial's format, mnist.json.gz, instead")
+    validation_size: Optional[int] = _option(
+        None, "last training images set apart for validation; 0 for none (a sixth: MNIST's last 10,000)"
+    )
+
+    channels: tuple[int, int] = _option((20, 20), "output channels of the two convolutions")
+    kernel_size: int = _option(5, "side of the convolution kernels, odd")
+    downsampling: str = _option(
+        "max-pool", "how each convolution halves the picture", choices=("max-pool", "stride")
+    )
+    batch_norm: bool = _option(False, "normalise each convolution's output over the batch")
+    hidden: int = _option(0, "units of a linear layer before the last one; 0 for none")
+    dropout: float = _option(0.0, "share of the features dropped in training before the last layer")
+
+    shift: int = _option(0, "move each training image by up to this many pixels in both directions")
+    batch_size: int = _option(100, "images in a training step, over all workers")
+    drop_last_batch: bool = _option(False, "leave out an epoch's last batch when it is not full")
+    epochs: int = _option(10, "passes over the training images")
+    learning_rate: float = _option(0.01, "step size of SGD; the peak of a schedule")
+    momentum: float = _option(0.0, "momentum of SGD; 0 for plain SGD")
+    nesterov: bool = _option(False, "look ahead along the momentum (Nesterov)")
+    schedule: str = _option(
+        "constant",
+        "learning rate over the run: constant, or up linearly and down along a cosine to zero",
+        choices=("constant", "one-cycle"),
+    )
+    warmup: float = _option(0.25, "share of the run in which one-cycle raises the learning rate")
+
+    evaluation_batch_size: int = _option(1000, "images in an evaluation step; does not change the result")
+    log_every: int = _option(0, "print the loss every so many batches, as the tutorial does; 0 for never")
+    limit_train_batches: Optional[int] = _option(None, "end each epoch after so many batches: a quick trial")
+    limit_validation_batches: Optional[int] = _option(None, "validate on so many batches only")
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(TrainConfig).items():
+            value = getattr(self, name)
+            if not _is_of_type(value, kind):
+                raise UsageError(f"{option_name(name)}: {value!r} is not {_describe(kind)}")
+            choices = _metadata(name)["choices"]
+            if choices and value not in choices:
+                raise UsageError(f"{option_name(name)}: {value!r} is not one of {', '.join(choices)}")
+        for name, lowest in _LOWEST.items():
+            self._require(name, lambda value, lowest=lowest: value >= lowest, f"at least {lowest}")
+        self._require("channels", lambda pair: min(pair) >= 1 and max(pair) <= 4096, "1 to 4096 each")
+        self._require("kernel_size", lambda size: size % 2 == 1 and size <= 27, "odd and at most 27")
+        self._require("hidden", lambda units: units <= 1 << 16, "at most 65536")
+        self._require("seed", lambda seed: seed < 1 << 32, "below 2**32")
+        self._require("shift", lambda pixels: pixels <= 27, "at most 27")
+        self._require("dropout", lambda share: 0 <= share < 1, "at least 0 and below 1")
+        self._require("momentum", lambda momentum: 0 <= momentum < 1, "at least 0 and below 1")
+        self._require("warmup", lambda share: 0 <= share < 1, "at least 0 and below 1")
+        self._require("learning_rate", lambda rate: rate > 0, "above 0")
+        if self.nesterov and self.momentum == 0:
+            raise UsageError("--nesterov: needs a --momentum above 0")
+
+    def _require(self, name: str, holds: Any, expected: str) -> None:
+        value = getattr(self, name)
+        if value is not None and not holds(value):
+            raise UsageError(f"{option_name(name)}: {value} is impossible, it must be {expected}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TrainConfig:
+        """Return the configuration that `to_json` described.
+
+        Raises:
+            UsageError: an unknown name or an impossible value.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(content) - known)
+        if unknown:
+            raise UsageError(f"unknown configuration name: {unknown[0]}")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        }
+        return cls(**values)
+
+
+PRESETS = {
+    # The source tutorial, to the letter: its network, its optimiser, its log lines.
+    "tutorial": TrainConfig(drop_last_batch=True, evaluation_batch_size=128, log_every=200),
+    # Strided convolutions with batch norm cost a third of the tutorial's network and learn faster; Nesterov
+    # momentum under a one-cycle schedule and small random shifts give the accuracy in a few epochs.
+    "default": TrainConfig(
+        preset="default",
+        channels=(16, 32),
+        downsampling="stride",
+        batch_norm=True,
+        hidden=128,
+        shift=1,
+        batch_size=128,
+        epochs=5,
+        learning_rate=0.1,
+        momentum=0.9,
+        nesterov=True,
+        schedule="one-cycle",
+    ),
+}
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--preset` and an option for every other field of `TrainConfig` to `parser`."""
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), default="default", help="set of choices to start from (default)"
+    )
+    group = parser.add_argument_group("choices of the preset that can be overridden")
+    for name, kind in get_type_hints(TrainConfig).items():
+        if name != "preset":
+            # Options that were not given stay out of the namespace: the preset decides.
+            arguments: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _metadata(name)["help"]}
+            group.add_argument(option_name(name), **arguments, **_argument_type(name, kind))
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration fields that were given on the command line (the preset aside)."""
+    names = {field.name for field in dataclasses.fields(TrainConfig)} - {"preset"}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(value)
+        elif name in ("data", "data_dir"):
+            # A run may be resumed from another folder.
+            given[name] = str(Path(value).expanduser().absolute())
+    return given
+
+
+def config_from_arguments(arguments: argparse.Namespace) -> TrainConfig:
+    """Return the preset with the overrides of the command line.
+
+    Raises:
+        UsageError: an impossible value.
+    """
+    return dataclasses.replace(PRESETS[arguments.preset], **given_options(arguments))
+
+
+def _argument_type(name: str, kind: Any) -> dict[str, Any]:
+    kind = _strip_optional(kind)
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(kind) is tuple:
+        return {"type": get_args(kind)[0], "nargs": len(get_args(kind)), "metavar": ("FIRST", "SECOND")}
+    choices = _metadata(name)["choices"]
+    return {
+        "type": kind,
+        "choices": choices,
+        "metavar": None if choices else {int: "N", float: "X", str: "PATH"}[kind],
+    }

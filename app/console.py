@@ -1,0 +1,112 @@
+"""What the commands have in common at the terminal: error lines, exit codes, progress bars."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import Any, Callable, NoReturn, Optional
+
+from tqdm import tqdm
+
+from app.errors import UsageError, UserError
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parses a command line; a fault in it is one line, and options must be spelled out."""
+
+    def __init__(self, description: Optional[str]) -> None:
+        super().__init__(description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of printing the usage."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def run_command(main: Callable[[], int]) -> None:
+    """Run `main` and leave the process with its exit code.
+
+    A `UserError` becomes one line on standard error; Ctrl-C ends with 130; a reader that closes the pipe
+    (`| head`) ends the program quietly. Any other exception is a bug and keeps its traceback.
+    """
+    try:
+        code = main()
+        sys.stdout.flush()
+    except UserError as error:
+        say(f"error: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        say("interrupted")
+        code = 130
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at exit; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def say(line: str) -> None:
+    """Print one line for the person (not for the next program in a pipe) on standard error."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def progress_bar(
+    total: Optional[int], unit: str, description: str, *, scale: bool = False, initial: int = 0
+) -> tqdm[None]:
+    """Return a progress bar on standard error that is silent unless standard error is a terminal.
+
+    `scale` shows the counts with k, M and G, as for bytes.
+    """
+    return tqdm(
+        total=total,
+        initial=initial,
+        unit=unit,
+        desc=description,
+        unit_scale=scale,
+        leave=False,
+        dynamic_ncols=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+class TrainingDisplay:
+    """Shows a training run: a line per epoch on standard output, and on a terminal a progress bar.
+
+    Args:
+        visible: whether to show anything at all.
+    """
+
+    # How often the bar reads the loss from the device, in seconds.
+    _LOSS_INTERVAL = 0.2
+
+    def __init__(self, *, visible: bool = True) -> None:
+        self._visible = visible
+        self._bar: Optional[tqdm[None]] = None
+        self._loss_shown = 0.0
+
+    def start(self, total_images: int, done_images: int) -> None:
+        """Begin a run of so many training images over all epochs, some of them done before a resume."""
+        if self._visible:
+            self._bar = progress_bar(total_images, "image", "training", scale=True, initial=done_images)
+
+    def step(self, images: int, loss: Any) -> None:
+        """Note a step on so many images; `loss` is a scalar tensor, read only now and then."""
+        if self._bar is None or self._bar.disable:
+            return
+        now = time.monotonic()
+        if now - self._loss_shown > self._LOSS_INTERVAL:
+            self._loss_shown = now
+            self._bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
+        self._bar.update(images)
+
+    def line(self, text: str) -> None:
+        """Print a line on standard output, above the bar."""
+        if self._visible:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,137 @@
+"""From a `DataSet` to the batches of training: the split, `MnistDataset` and the `DataLoader`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+
+from app import runtime
+from app.augment import shift
+from app.config import TrainConfig
+from app.datasets import DataSet, split
+from app.datasets.course_json import read_course_json
+from app.datasets.mnist import load_mnist
+from app.models import to_model_input
+
+MODES = ("train", "valid", "eval")
+
+
+def load_data(config: TrainConfig) -> DataSet:
+    """Return the data set that `config` names: its JSON file, or MNIST from a folder or a mirror.
+
+    Raises:
+        DataError: it cannot be had, or a file is malformed.
+    """
+    if config.data is not None:
+        return read_course_json(Path(config.data))
+    return load_mnist(runtime.data_directories(config.data_dir))
+
+
+class MnistDataset(paddle.io.Dataset):
+    """One part of a data set, image by image, as the tutorial's class of this name gives it.
+
+    Item i is (image, label): float32 [1, 28, 28] in 0..1, white ink on black, and int64 [1].
+
+    Args:
+        data: where the digits come from.
+        mode: `train`, `valid` (set apart from the training images) or `eval` (the test images).
+        validation_size: as in `split`.
+
+    Raises:
+        ValueError: another mode, or images and labels of different counts.
+        UsageError: the validation size leaves nothing to train on.
+    """
+
+    def __init__(self, data: DataSet, mode: str = "train", validation_size: Optional[int] = None) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        self.mode = mode
+        self.digits = split(data, validation_size)[MODES.index(mode)]
+        if len(self.digits.images) != len(self.digits.labels):
+            raise ValueError(f"{len(self.digits.images)} images but {len(self.digits.labels)} labels")
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        images, labels = self.batch(np.array([index]))
+        return images[0], labels[0]
+
+    def __len__(self) -> int:
+        return len(self.digits.images)
+
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the items at `indices`, float32 [N, 1, 28, 28] and int64 [N, 1], sliced at once."""
+        return to_model_input(self.digits.images[indices]), self.digits.labels[indices, np.newaxis]
+
+
+class TrainingBatches(paddle.io.Dataset):
+    """The batches of one epoch, each assembled as a whole: item k is batch k, or this worker's share of it.
+
+    The order depends on (seed, epoch) alone and the distortions of a batch on (seed, epoch, batch), so
+    neither a resume nor the number of workers changes what is trained on.
+
+    Args:
+        dataset: the images to train on.
+        config: gives the batch size, the seed and the distortions.
+        epoch: counted from 0.
+        rank: this worker.
+        workers: how many share each batch, in contiguous parts.
+        first_batch: where to begin, after a resume in the middle of an epoch.
+    """
+
+    def __init__(
+        self,
+        dataset: MnistDataset,
+        config: TrainConfig,
+        epoch: int,
+        rank: int = 0,
+        workers: int = 1,
+        first_batch: int = 0,
+    ) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.config = config
+        self.epoch = epoch
+        self.rank = rank
+        self.workers = workers
+        self.first_batch = first_batch
+        self.order = runtime.random_generator(config.seed, "shuffle", epoch).permutation(len(dataset))
+
+    def __len__(self) -> int:
+        return batches_per_epoch(len(self.dataset), self.config) - self.first_batch
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        batch = self.first_batch + index
+        indices = self.order[batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
+        images = self.dataset.digits.images[indices]
+        if self.config.shift:
+            generator = runtime.random_generator(self.config.seed, "augment", self.epoch, batch)
+            images = shift(images, self.config.shift, generator)
+        share = share_of(len(indices), self.rank, self.workers)
+        labels = self.dataset.digits.labels[indices[share], np.newaxis]
+        return to_model_input(images[share]), labels
+
+
+def batches_per_epoch(count: int, config: TrainConfig) -> int:
+    """Return how many training batches `count` images make, limits and dropped remainders included."""
+    batches = count // config.batch_size if config.drop_last_batch else -(-count // config.batch_size)
+    return min(batches, config.limit_train_batches or batches)
+
+
+def images_per_epoch(count: int, config: TrainConfig) -> int:
+    """Return how many of `count` training images an epoch uses."""
+    return min(count, batches_per_epoch(count, config) * config.batch_size)
+
+
+def share_of(count: int, rank: int, workers: int) -> slice:
+    """Return worker `rank`'s contiguous part of `count` items; the parts hold each item once."""
+    return slice(count * rank // workers, count * (rank + 1) // workers)
+
+
+def load_batches(batches: TrainingBatches) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
+    """Return the batches as tensors; Paddle's loader prepares the next one in a thread."""
+    return iter(paddle.io.DataLoader(batches, batch_size=None, num_workers=0))

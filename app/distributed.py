@@ -1,0 +1,80 @@
+"""Data-parallel training: what the workers of `python -m paddle.distributed.launch` tell each other."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import distributed, nn
+
+
+class Workers:
+    """The processes that train one network together; a single process when there was no launcher.
+
+    Every worker holds the whole network and takes its share of each batch. The gradients of the shares are
+    added up, so a step equals the step of one process on the whole batch, up to float32 rounding. Batch
+    norm is the exception: each worker normalises by the statistics of its own share, and the running
+    statistics are the mean over the workers.
+    """
+
+    def __init__(self) -> None:
+        self.size: int = distributed.get_world_size()
+        self.rank: int = distributed.get_rank()
+        if self.size > 1:
+            distributed.init_parallel_env()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker is the one that writes files and speaks to the person."""
+        return self.rank == 0
+
+    def combine(self, network: nn.Layer, loss: paddle.Tensor, wants_stop: bool) -> tuple[paddle.Tensor, bool]:
+        """Add up gradients and losses over the workers and average the running statistics, in one message.
+
+        A parameter without a gradient counts as zero. Returns the sum of the losses, and whether any worker
+        wants to stop: all of them learn it after the same step.
+        """
+        if self.size == 1:
+            return loss, wants_stop
+        # Paddle lists batch norm's running statistics among the parameters, without gradients.
+        parameters = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
+        statistics = [parameter for parameter in network.parameters() if parameter.stop_gradient]
+        pieces = [
+            paddle.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for parameter in parameters
+        ]
+        pieces += [statistic / self.size for statistic in statistics]
+        pieces += [loss, paddle.to_tensor([float(wants_stop)])]
+        message = paddle.concat([piece.flatten() for piece in pieces])
+        distributed.all_reduce(message)
+        sums = paddle.split(message, [piece.size for piece in pieces])
+        for parameter, total in zip(parameters, sums):
+            parameter.grad = total.reshape(parameter.shape)
+        for statistic, total in zip(statistics, sums[len(parameters) :]):
+            statistic.set_value(total.reshape(statistic.shape))
+        return sums[-2].reshape([]), bool(sums[-1].item())
+
+    def gather(self, part: NDArray[np.float32], where: slice, count: int) -> NDArray[np.float32]:
+        """Return [count, ...] rows of which each worker computed those at `where`."""
+        if self.size == 1:
+            return part
+        rows = np.zeros((count, *part.shape[1:]), np.float32)
+        rows[where] = part
+        message = paddle.to_tensor(rows)
+        distributed.all_reduce(message)
+        return np.asarray(message.numpy())
+
+    def check_equal(self, network: nn.Layer) -> None:
+        """Raise RuntimeError unless all workers hold the very same parameters."""
+        if self.size == 1:
+            return
+        digest = 0
+        for tensor in network.state_dict().values():
+            digest = zlib.crc32(tensor.numpy().tobytes(), digest)
+        digests = paddle.to_tensor([digest, -digest], "int64")
+        distributed.all_reduce(digests, distributed.ReduceOp.MAX)
+        highest, lowest = digests.numpy()[0], -digests.numpy()[1]
+        if highest != lowest:
+            raise RuntimeError(f"worker {self.rank} holds other parameters than another worker")

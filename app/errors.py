@@ -1,0 +1,31 @@
+"""The errors that a user can do something about: each is one line, shown without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A fault in what the program was given; the message names the file or option and the reason."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """A fault in the command line or in a configuration value."""
+
+    exit_code = 2
+
+
+class FileError(UserError):
+    """A file cannot be written."""
+
+
+class DataError(UserError):
+    """A data file is missing, malformed or cannot be had."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint or a run folder is missing, damaged, hostile, or of another network."""
+
+
+class PictureError(UserError):
+    """A picture cannot be opened or is not usable."""

@@ -1,0 +1,61 @@
+"""Write files whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from app.errors import FileError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, as `replacing` does; NaN and infinity are refused (ValueError)."""
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file as `replacing` does, to write what is compressed on the way if the name ends in `.gz`."""
+    with replacing(path) as file:
+        if path.suffix == ".gz":
+            # No name and no time inside, so that the same content gives the same bytes.
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as stream:
+                yield cast(BinaryIO, stream)
+        else:
+            yield file
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that becomes `path` at the end.
+
+    Until then, and for ever if anything fails, `path` is what it was before. Writers that run at the same
+    time do not meet: the last to finish wins.
+
+    Raises:
+        FileError: the folder cannot be written to, or the disk is full.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,129 @@
+"""The networks: plain Paddle layers that take `to_model_input` pictures and return ten logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import nn
+
+from app.datasets import CLASSES, SIDE
+
+DOWNSAMPLING = ("max-pool", "stride")
+
+
+def to_model_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return uint8 [N, 28, 28] pictures as the float32 [N, 1, 28, 28] in 0..1 that every network here takes.
+
+    Training, evaluation and prediction all scale their pixels in this one place.
+    """
+    return np.true_divide(images[:, np.newaxis], 255, dtype=np.float32)
+
+
+class TwoConvNet(nn.Layer):
+    """Two convolutions, each halving the picture's side, then one or two linear layers.
+
+    The tutorial's network is `TwoConvNet()`, with the tutorial's parameter names: `conv1`, `conv2`, `fc`.
+
+    Args:
+        channels: output channels of the two convolutions.
+        kernel_size: side of both kernels, odd; the padding keeps the picture's size.
+        downsampling: `max-pool` pools 2x2 after each convolution; `stride` moves the kernel two pixels at a
+            time instead, which never computes the full-size feature maps.
+        batch_norm: normalise each convolution's output over the batch; it takes over the bias.
+        hidden: units of a linear layer with ReLU before the last one; 0 for none.
+        dropout: share of the features that are dropped in training before the last linear layer, 0 <= p < 1.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (20, 20),
+        kernel_size: int = 5,
+        downsampling: str = "max-pool",
+        batch_norm: bool = False,
+        hidden: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if downsampling not in DOWNSAMPLING:
+            raise ValueError(f"downsampling must be one of {DOWNSAMPLING}, not {downsampling!r}")
+        self.architecture = {
+            "channels": list(channels),
+            "kernel_size": kernel_size,
+            "downsampling": downsampling,
+            "batch_norm": batch_norm,
+            "hidden": hidden,
+            "dropout": dropout,
+        }
+        """The arguments, as plain JSON values."""
+        pooled = downsampling == "max-pool"
+        convolution: dict[str, Any] = {
+            "kernel_size": kernel_size,
+            "stride": 1 if pooled else 2,
+            "padding": kernel_size // 2,
+            "bias_attr": False if batch_norm else None,
+        }
+        first, second = channels
+        self.conv1 = nn.Conv2D(1, first, **convolution)
+        self.norm1 = nn.BatchNorm2D(first) if batch_norm else nn.Identity()
+        self.pool1 = nn.MaxPool2D(2) if pooled else nn.Identity()
+        self.conv2 = nn.Conv2D(first, second, **convolution)
+        self.norm2 = nn.BatchNorm2D(second) if batch_norm else nn.Identity()
+        self.pool2 = nn.MaxPool2D(2) if pooled else nn.Identity()
+        features = second * (SIDE // 4) ** 2
+        self.hidden = nn.Linear(features, hidden) if hidden else None
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.fc = nn.Linear(hidden or features, CLASSES)
+        self.relu = nn.ReLU()
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Return the logits, float32 [N, 10], of float32 [N, 1, 28, 28] pictures."""
+        # ReLU after the pooling: the same function as before it, on a quarter of the values.
+        x = self.relu(self.pool1(self.norm1(self.conv1(images))))
+        x = self.relu(self.pool2(self.norm2(self.conv2(x))))
+        x = paddle.flatten(x, 1)
+        if self.hidden is not None:
+            x = self.relu(self.hidden(x))
+        logits: paddle.Tensor = self.fc(self.dropout(x))
+        return logits
+
+
+def infer_architecture(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Return the arguments of `TwoConvNet` that follow from the shapes of its parameters.
+
+    `downsampling` and `dropout` leave no trace in the shapes and are not among them.
+
+    Raises:
+        ValueError: the shapes are not those of a `TwoConvNet`; the message says why.
+    """
+    for name, rank in (("conv1.weight", 4), ("conv2.weight", 4), ("fc.weight", 2)):
+        if name not in shapes:
+            raise ValueError(f"there is no parameter {name}")
+        if len(shapes[name]) != rank:
+            raise ValueError(f"{name} has {len(shapes[name])} dimensions, expected {rank}")
+    hidden = shapes.get("hidden.weight", (0, 0))
+    return {
+        "channels": (shapes["conv1.weight"][0], shapes["conv2.weight"][0]),
+        "kernel_size": shapes["conv1.weight"][-1],
+        "batch_norm": "norm1.weight" in shapes,
+        "hidden": hidden[-1],
+    }
+
+
+def compute_logits(
+    network: nn.Layer, images: NDArray[np.uint8], batch_size: int = 1000
+) -> NDArray[np.float32]:
+    """Return the logits, float32 [N, 10], of uint8 [N, 28, 28] pictures, computed in eval mode."""
+    was_training = network.training
+    network.eval()
+    logits = np.empty((len(images), CLASSES), np.float32)
+    with paddle.no_grad():
+        for start in range(0, len(images), batch_size):
+            batch = slice(start, start + batch_size)
+            logits[batch] = network(paddle.to_tensor(to_model_input(images[batch]))).numpy()
+    if was_training:
+        network.train()
+    return logits

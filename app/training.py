@@ -1,0 +1,458 @@
+"""Train a network: `train(config, run_dir)` is the whole of it, and all it makes is in the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+
+from app import checkpoint as checkpoints
+from app import runtime
+from app.config import TrainConfig
+from app.console import TrainingDisplay
+from app.datasets import DataSet, split
+from app.datasets.dataset import (
+    MnistDataset,
+    TrainingBatches,
+    batches_per_epoch,
+    images_per_epoch,
+    load_batches,
+    load_data,
+    share_of,
+)
+from app.distributed import Workers
+from app.errors import CheckpointError, UsageError, UserError
+from app.evaluation import Evaluation, evaluate, format_accuracy
+from app.files import write_atomically, write_json
+from app.losses import cross_entropy
+from app.models import TwoConvNet, compute_logits
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to."""
+
+    run_dir: Path
+    history: list[dict[str, Any]]
+    """The records of metrics.jsonl, one per epoch."""
+
+    validation: Optional[Evaluation]
+    """Of the chosen parameters on the validation images; None without any, or on a later worker."""
+
+    test: Optional[Evaluation]
+    """Of the same parameters on the test images, looked at once; None on a later worker."""
+
+
+class TrainingStoppedError(UserError):
+    """A signal ended the run after its state was saved."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+@dataclass
+class Progress:
+    """How far a run has come: with the parameters and the optimiser's state, all that a resume needs."""
+
+    epoch: int = 0
+    """Epochs completed."""
+
+    batch: int = 0
+    """Batches done of the epoch under way."""
+
+    loss_total: float = 0.0
+    """Sum of the loss over the images of the epoch under way."""
+
+    seconds: float = 0.0
+    """Time spent on the epoch under way."""
+
+    best: Optional[dict[str, Any]] = None
+    """The record of the best epoch so far by validation accuracy, then validation loss."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def new_run_dir(preset: str) -> Path:
+    """Return a folder for a new run under `checkpoints/`, named by the local time and the preset."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{preset}"
+    parent = runtime.REPOSITORY / "checkpoints"
+    candidates = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+    return next(parent / candidate for candidate in candidates if not (parent / candidate).exists())
+
+
+def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay] = None) -> TrainResult:
+    """Train a network as `config` says, and evaluate and report it; everything is written to `run_dir`.
+
+    Raises:
+        UsageError: `run_dir` already holds something, or the validation size leaves nothing to train on.
+        DataError: the data cannot be had.
+        TrainingStoppedError: Ctrl-C or SIGTERM; the state is saved and `resume` continues from it.
+        UserError: the loss is no longer finite.
+    """
+    run = _Run(config, run_dir, display)
+    if run.workers.is_first:
+        _create_run_dir(run_dir, config)
+    return run.finish()
+
+
+def resume(
+    run_dir: Path, overrides: Optional[dict[str, Any]] = None, display: Optional[TrainingDisplay] = None
+) -> TrainResult:
+    """Continue the run in `run_dir` to the very parameters that it would have reached uninterrupted.
+
+    `overrides` may say where the data are now (`data`, `data_dir`); everything else is as it was.
+
+    Raises:
+        CheckpointError: `run_dir` holds no run, or a damaged one, or the data are not those of the run.
+        The errors of `train`.
+    """
+    state_path = run_dir / "last.pdopt"
+    if not state_path.is_file():
+        raise CheckpointError(f"{run_dir}: no run to resume, there is no last.pdopt")
+    try:
+        config = TrainConfig.from_json(checkpoints.read_json(run_dir / "config.json"))
+    except UsageError as error:
+        raise CheckpointError(f"{run_dir / 'config.json'}: {error}") from error
+    run = _Run(dataclasses.replace(config, **(overrides or {})), run_dir, display)
+    run.restore(state_path)
+    return run.finish()
+
+
+def learning_rate_factor(config: TrainConfig, step: int, steps: int) -> float:
+    """Return the share of `config.learning_rate` at `step` (from 0) of a run of `steps`.
+
+    `one-cycle` rises linearly over the warm-up and falls along half a cosine to zero (after Smith and Topin,
+    2017, "Super-Convergence").
+    """
+    if config.schedule == "constant":
+        return 1.0
+    peak = config.warmup * steps
+    if step < peak:
+        return (step + 1) / (peak + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - peak) / max(steps - peak, 1)))
+
+
+def _create_run_dir(run_dir: Path, config: TrainConfig) -> None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if any(run_dir.iterdir()):
+            raise UsageError(f"{run_dir}: already holds files; resume that run or name another folder")
+    except OSError as error:
+        raise UserError(f"{run_dir}: cannot be used as a run folder: {error.strerror}") from error
+    write_json(run_dir / "config.json", config.to_json())
+
+
+class _Run:
+    """One run: its data, network and optimiser, and how far it has come."""
+
+    def __init__(self, config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.workers = Workers()
+        visible = display is not None and self.workers.is_first
+        self.display = display if display and visible else TrainingDisplay(visible=False)
+        self.data: DataSet = load_data(config)
+        self.checksum = self.data.checksum()
+        self.dataset = MnistDataset(self.data, "train", config.validation_size)
+        self.validation = split(self.data, config.validation_size).validation
+        self.batches = batches_per_epoch(len(self.dataset), config)
+        if self.batches == 0:
+            raise UsageError(
+                f"--batch-size: {config.batch_size} is more than the {len(self.dataset)} training images"
+            )
+        self.network, self.optimizer, self.schedule = self._build()
+        self.progress = Progress()
+
+    def _build(self) -> tuple[TwoConvNet, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler]:
+        config = self.config
+        steps = config.epochs * self.batches
+        schedule = paddle.optimizer.lr.LambdaDecay(
+            config.learning_rate, lambda step: learning_rate_factor(config, step, steps)
+        )
+        paddle.seed(runtime.derive_seed(config.seed, "parameters"))
+        # The optimiser's state is keyed by generated names; the guard makes them the same in every process.
+        with paddle.utils.unique_name.guard():
+            network = TwoConvNet(
+                channels=config.channels,
+                kernel_size=config.kernel_size,
+                downsampling=config.downsampling,
+                batch_norm=config.batch_norm,
+                hidden=config.hidden,
+                dropout=config.dropout,
+            )
+            if config.momentum:
+                optimizer = paddle.optimizer.Momentum(
+                    schedule, config.momentum, network.parameters(), use_nesterov=config.nesterov
+                )
+            else:
+                optimizer = paddle.optimizer.SGD(schedule, network.parameters())
+            _create_optimizer_state(network, optimizer)
+        return network, optimizer, schedule
+
+    def restore(self, path: Path) -> None:
+        """Take up the state that `_save_last` wrote.
+
+        Raises:
+            CheckpointError: it is damaged, or of other data.
+        """
+        content = checkpoints.deserialize(path)
+        try:
+            parameters, optimizer = content["parameters"], content["optimizer"]
+            recorded = json.loads(content["progress"])
+            if recorded.pop("checksum") != self.checksum:
+                raise CheckpointError(f"{self.run_dir}: it was trained on other data than {self.data.source}")
+            self.progress = Progress(**recorded)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: not the state of a training run, or damaged") from error
+        checkpoints.set_state(self.network, parameters, path)
+        try:
+            self.optimizer.set_state_dict(
+                {name: paddle.to_tensor(np.ascontiguousarray(array)) for name, array in optimizer.items()}
+            )
+        except (AssertionError, AttributeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: not the state of this run's optimiser") from error
+        self.schedule.step(self.progress.epoch * self.batches + self.progress.batch)
+
+    def finish(self) -> TrainResult:
+        """Train the epochs that are left, then evaluate the chosen parameters and write the report."""
+        per_epoch = images_per_epoch(len(self.dataset), self.config)
+        done = self.progress.epoch * per_epoch + self.progress.batch * self.config.batch_size
+        self.display.line(
+            f"data: {self.data.name} from {self.data.source}: {len(self.dataset):,} training, "
+            f"{len(self.validation.images):,} validation, {len(self.data.test.images):,} test images"
+        )
+        self.display.start(self.config.epochs * per_epoch, done)
+        try:
+            with runtime.StopRequest() as stop:
+                while self.progress.epoch < self.config.epochs:
+                    self._train_epoch(stop)
+        finally:
+            self.display.close()
+        self.workers.check_equal(self.network)
+        if not self.workers.is_first:
+            return TrainResult(self.run_dir, self.progress.history, None, None)
+        return self._report()
+
+    def _train_epoch(self, stop: runtime.StopRequest) -> None:
+        progress = self.progress
+        started = time.perf_counter()
+        losses: list[tuple[paddle.Tensor, int]] = []
+        stopped = False
+        self.network.train()
+        for images, labels in self._load_batches():
+            count = self._batch_count(progress.batch)
+            learning_rate = self.optimizer.get_lr()
+            loss, stopped = self._step(images, labels, count, stop.signal_number is not None)
+            losses.append((loss, count))
+            self._log_batch(loss, count)
+            progress.batch += 1
+            if stopped:
+                break
+        for loss, count in losses:
+            progress.loss_total += float(loss) * count
+        trained = progress.seconds + time.perf_counter() - started
+        if stopped and progress.batch < self.batches:
+            progress.seconds = trained
+            self._stop(stop)
+        self._end_epoch(learning_rate, trained, started)
+        if stopped and self.progress.epoch < self.config.epochs:
+            self._stop(stop)
+
+    def _load_batches(self) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
+        return load_batches(
+            TrainingBatches(
+                self.dataset,
+                self.config,
+                self.progress.epoch,
+                self.workers.rank,
+                self.workers.size,
+                self.progress.batch,
+            )
+        )
+
+    def _batch_count(self, batch: int) -> int:
+        """Return the number of images in a batch, over all workers."""
+        return min(self.config.batch_size, len(self.dataset) - batch * self.config.batch_size)
+
+    def _step(
+        self, images: paddle.Tensor, labels: paddle.Tensor, count: int, wants_stop: bool
+    ) -> tuple[paddle.Tensor, bool]:
+        """Train on this worker's share of a batch of `count`; return the whole batch's mean loss."""
+        if self.config.dropout:
+            counters = (self.progress.epoch, self.progress.batch, self.workers.rank)
+            paddle.seed(runtime.derive_seed(self.config.seed, "dropout", *counters))
+        if len(labels):
+            loss = cross_entropy(self.network(images), labels)
+            if self.workers.size > 1:
+                loss = loss * (len(labels) / count)
+            loss.backward()
+        else:
+            loss = paddle.zeros([])
+        loss, stopped = self.workers.combine(self.network, loss.detach(), wants_stop)
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        self.schedule.step()
+        return loss, stopped
+
+    def _log_batch(self, loss: paddle.Tensor, count: int) -> None:
+        progress = self.progress
+        self.display.step(count, loss)
+        if self.config.log_every and progress.batch % self.config.log_every == 0:
+            self.display.line(f"epoch: {progress.epoch}, batch: {progress.batch}, loss is: {float(loss):.4f}")
+
+    def _end_epoch(self, learning_rate: float, trained: float, started: float) -> None:
+        progress = self.progress
+        images = images_per_epoch(len(self.dataset), self.config)
+        train_loss = progress.loss_total / images
+        if not (math.isfinite(train_loss) and _is_finite(self.network)):
+            raise UserError(
+                f"{self.run_dir}: training diverged in epoch {progress.epoch + 1}, the loss is "
+                f"{train_loss:g}; try a lower --learning-rate than {self.config.learning_rate:g}"
+            )
+        validation = self._validate()
+        before = progress.seconds
+        record = {
+            "epoch": progress.epoch + 1,
+            "train_loss": train_loss,
+            "validation_loss": validation.loss if validation else None,
+            "validation_accuracy": validation.accuracy if validation else None,
+            "learning_rate": learning_rate,
+            "seconds": before + time.perf_counter() - started,
+            "images_per_second": images / trained,
+        }
+        self.progress = Progress(
+            epoch=progress.epoch + 1, best=progress.best, history=[*progress.history, record]
+        )
+        if validation and _is_better(record, progress.best):
+            self.progress.best = record
+            self._save("best", record)
+        self._save_last()
+        self._log_epoch(record, validation)
+
+    def _validate(self) -> Optional[Evaluation]:
+        limit = self.config.limit_validation_batches
+        count = len(self.validation.images)
+        if limit is not None:
+            count = min(count, limit * self.config.evaluation_batch_size)
+        if count == 0:
+            return None
+        share = share_of(count, self.workers.rank, self.workers.size)
+        part = compute_logits(
+            self.network, self.validation.images[:count][share], self.config.evaluation_batch_size
+        )
+        return evaluate(self.workers.gather(part, share, count), self.validation.labels[:count])
+
+    def _log_epoch(self, record: dict[str, Any], validation: Optional[Evaluation]) -> None:
+        parts = [
+            f"epoch {record['epoch']}/{self.config.epochs}",
+            f"train loss {record['train_loss']:.4f}",
+            f"{record['seconds']:.1f} s",
+            f"{record['images_per_second']:,.0f} images/s",
+        ]
+        if validation:
+            accuracy = format_accuracy(validation.correct, validation.count)
+            parts.insert(2, f"validation accuracy {accuracy}, loss {validation.loss:.4f}")
+        self.display.line("  ".join(parts))
+
+    def _save(self, name: str, record: Optional[dict[str, Any]], *, finished: bool = False) -> None:
+        if self.workers.is_first:
+            checkpoints.save_checkpoint(
+                self.run_dir / f"{name}.pdparams",
+                checkpoints.get_state(self.network),
+                {
+                    "network": self.network.architecture,
+                    "classes": 10,
+                    "config": self.config.to_json(),
+                    "epoch": self.progress.epoch,
+                    "metrics": record,
+                    "data": self._describe_data(),
+                    "environment": {**runtime.describe_environment(), "workers": self.workers.size},
+                    "finished": finished,
+                },
+            )
+
+    def _describe_data(self) -> dict[str, Any]:
+        return {
+            "name": self.data.name,
+            "source": self.data.source,
+            "checksum": self.checksum,
+            "train_count": len(self.dataset),
+            "validation_count": len(self.validation.images),
+            "test_count": len(self.data.test.images),
+        }
+
+    def _save_last(self, *, finished: bool = False) -> None:
+        """Write the state of the run; `last.pdopt` alone is what a resume reads."""
+        if not self.workers.is_first:
+            return
+        progress = {**dataclasses.asdict(self.progress), "checksum": self.checksum}
+        optimizer = {
+            name: tensor.numpy()
+            for name, tensor in self.optimizer.state_dict().items()
+            if isinstance(tensor, paddle.Tensor)
+        }
+        content = {
+            "parameters": checkpoints.get_state(self.network),
+            "optimizer": optimizer,
+            "progress": json.dumps(progress),
+        }
+        write_atomically(self.run_dir / "last.pdopt", checkpoints.serialize(content))
+        history = self.progress.history
+        self._save("last", history[-1] if history else None, finished=finished)
+        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in history)
+        write_atomically(self.run_dir / "metrics.jsonl", lines.encode())
+
+    def _stop(self, stop: runtime.StopRequest) -> None:
+        self._save_last()
+        raise TrainingStoppedError(
+            stop.signal_number or 2,
+            f"interrupted in epoch {self.progress.epoch + 1} after {self.progress.batch} batches; "
+            f"the state is saved, continue with: python train.py --resume {self.run_dir}",
+        )
+
+    def _report(self) -> TrainResult:
+        # Drawing needs Matplotlib, which takes long to import and nothing before this needs.
+        from app.report import write_report
+
+        path = checkpoints.resolve_checkpoint(self.run_dir)
+        report = write_report(
+            checkpoints.load_checkpoint(path), self.data, self.run_dir, self.progress.history
+        )
+        self._save_last(finished=True)
+        return TrainResult(self.run_dir, self.progress.history, report.validation, report.test)
+
+
+def _create_optimizer_state(network: TwoConvNet, optimizer: paddle.optimizer.Optimizer) -> None:
+    """Make the optimiser create and name its state now, by a step that changes nothing."""
+    before = checkpoints.get_state(network)
+    for parameter in network.parameters():
+        if not parameter.stop_gradient:
+            parameter.grad = paddle.zeros_like(parameter)
+    optimizer.step()
+    optimizer.clear_grad()
+    for name, tensor in network.state_dict().items():
+        tensor.set_value(before[name])
+
+
+def _is_finite(network: paddle.nn.Layer) -> bool:
+    return all(bool(paddle.isfinite(tensor).all()) for tensor in network.state_dict().values())
+
+
+def _is_better(record: dict[str, Any], best: Optional[dict[str, Any]]) -> bool:
+    if best is None:
+        return True
+
+    def merit(one: dict[str, Any]) -> tuple[float, float]:
+        return one["validation_accuracy"], -one["validation_loss"]
+
+    return merit(record) > merit(best)

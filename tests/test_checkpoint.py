@@ -1,0 +1,223 @@
+import io
+import json
+import os
+import pickle
+import struct
+
+import numpy as np
+import paddle
+import pytest
+
+from app.checkpoint import (
+    get_state,
+    load_checkpoint,
+    load_state,
+    resolve_checkpoint,
+    save_checkpoint,
+    set_state,
+)
+from app.errors import CheckpointError
+from app.models import TwoConvNet, compute_logits
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    network = TwoConvNet((4, 6), 3, "stride", batch_norm=True, hidden=8, dropout=0.2)
+    path = tmp_path / "net.pdparams"
+    save_checkpoint(path, get_state(network), {"network": network.architecture})
+    return network, path
+
+
+class Bomb:
+    """Unpickled the usual way, this creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_round_trip_gives_the_same_network(saved):
+    network, path = saved
+    loaded = load_checkpoint(path)
+    np.testing.assert_array_equal(compute_logits(loaded.network, IMAGES), compute_logits(network, IMAGES))
+    assert loaded.network.architecture == {**network.architecture, "dropout": 0.0}
+    assert not loaded.network.training
+
+
+def test_parameters_are_a_plain_paddle_state_dict(saved):
+    network, path = saved
+    state = paddle.load(str(path))
+    assert network.set_state_dict(state) == ([], [])
+
+
+def test_what_the_tutorial_saves_loads_without_a_description(tutorial_checkpoint):
+    loaded = load_checkpoint(tutorial_checkpoint)
+    assert loaded.metadata == {}
+    assert loaded.network.architecture == TwoConvNet().architecture
+    state = paddle.load(str(tutorial_checkpoint))
+    np.testing.assert_array_equal(loaded.network.conv2.weight.numpy(), state["conv2.weight"].numpy())
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_every_pickle_protocol_of_paddle_is_read(tmp_path, protocol):
+    network = TwoConvNet((2, 2))
+    paddle.save(network.state_dict(), str(tmp_path / "old.pdparams"), protocol=protocol)
+    loaded = load_state(tmp_path / "old.pdparams")
+    np.testing.assert_array_equal(loaded["fc.weight"], network.fc.weight.numpy())
+
+
+def test_pickles_of_older_numpy_and_fortran_order_are_read(tmp_path):
+    array = np.asfortranarray(np.arange(6, dtype=">f4").reshape(2, 3))
+    data = pickle.dumps({"a": array}, protocol=2).replace(b"numpy._core", b"numpy.core")
+    (tmp_path / "old.pdparams").write_bytes(data)
+    np.testing.assert_array_equal(load_state(tmp_path / "old.pdparams")["a"], array)
+
+
+def test_paddle_2_spellings_are_read(tmp_path):
+    content = {"a": ("conv2d_0.w_0", np.ones(3, np.float32)), "StructuredToParameterName@@": {"a": "b"}}
+    (tmp_path / "old.pdparams").write_bytes(pickle.dumps(content, protocol=4))
+    loaded = load_state(tmp_path / "old.pdparams")
+    assert list(loaded) == ["a"]
+    np.testing.assert_array_equal(loaded["a"], np.ones(3))
+
+
+def test_hostile_pickle_executes_nothing(tmp_path):
+    path, trace = tmp_path / "bad.pdparams", tmp_path / "trace"
+    for protocol in (0, 1, 2, 3, 4, 5):
+        path.write_bytes(pickle.dumps({"conv1.weight": Bomb(trace)}, protocol=protocol))
+        with pytest.raises(CheckpointError, match=r"bad\.pdparams: .*mkdir"):
+            load_checkpoint(path)
+        assert not trace.exists()
+
+
+def nested_tuples(depth):
+    return b"\x80\x04}" + b")" + b"\x85" * depth + b"K\x01s."
+
+
+def doubling_lists(depth):
+    body = b"".join(
+        b"]q" + bytes([i]) + b"(h" + bytes([i - 1]) + b"h" + bytes([i - 1]) + b"e" for i in range(1, depth)
+    )
+    return b"\x80\x02}X\x01\x00\x00\x00a]q\x00" + body + b"s."
+
+
+def array_pickle(state):
+    class Fake:
+        def __reduce__(self):
+            return np.zeros(0).__reduce__()[0], (np.ndarray, (0,), b"b"), state
+
+    return pickle.dumps({"a": Fake()}, protocol=4)
+
+
+HOSTILE = {
+    "empty": b"",
+    "text": b"hello, I am not a pickle\n",
+    "not a dict": pickle.dumps([1, 2]),
+    "empty dict": pickle.dumps({}),
+    "a number for an array": pickle.dumps({"conv1.weight": 3}),
+    "a name that is no text": pickle.dumps({3: np.zeros(3)}),
+    "an array of objects": pickle.dumps({"a": np.array([{}], dtype=object)}),
+    "an array of text": pickle.dumps({"a": np.array(["x"])}),
+    "a set": pickle.dumps({"a": {1, 2}}),
+    "too few bytes": array_pickle((1, (1000, 1000), np.dtype("f4"), False, b"1234")),
+    "negative shape": array_pickle((1, (-1, -1), np.dtype("f4"), False, b"1234")),
+    "huge shape": array_pickle((1, (1 << 62, 4), np.dtype("f4"), False, b"")),
+    "nested tuples": nested_tuples(200_000),
+    "less nested tuples": nested_tuples(9_000),
+    "doubling lists": doubling_lists(200),
+    "huge allocation": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"x.",
+    "extension": b"\x80\x04\x82\x01.",
+    "persistent": b"Phello\n.",
+}
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_whatever_else_the_file_holds_is_one_clear_error(tmp_path, name):
+    path = tmp_path / "bad.pdparams"
+    path.write_bytes(HOSTILE[name])
+    with pytest.raises(CheckpointError, match=r"bad\.pdparams: ") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_truncation_is_one_clear_error(saved):
+    _, path = saved
+    data = path.read_bytes()
+    for length in range(0, len(data), 97):
+        path.write_bytes(data[:length])
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda state: state.pop("conv2.bias"), "conv2.bias is missing"),
+        (lambda state: state.update(extra=np.zeros(3, np.float32)), "unexpected parameter extra"),
+        (
+            lambda state: state.update({"fc.bias": np.zeros(9, np.float32)}),
+            r"fc.bias has shape \[9\], expected \[10\]",
+        ),
+        (lambda state: state.update({"fc.bias": np.full(10, np.nan, np.float32)}), "fc.bias holds values"),
+        (lambda state: state.update({"fc.weight": np.zeros((980, 7), np.float32)}), "fc.weight has shape"),
+    ],
+)
+def test_names_and_shapes_are_checked_strictly(tmp_path, change, reason):
+    state = get_state(TwoConvNet())
+    change(state)
+    paddle.save(state, str(tmp_path / "odd.pdparams"))
+    with pytest.raises(CheckpointError, match=reason):
+        load_checkpoint(tmp_path / "odd.pdparams")
+
+
+def test_a_refused_state_leaves_the_network_as_it_was():
+    network = TwoConvNet()
+    before = get_state(network)
+    state = {**get_state(TwoConvNet()), "fc.bias": np.zeros(9, np.float32)}
+    with pytest.raises(CheckpointError):
+        set_state(network, state, "memory")
+    after = get_state(network)
+    assert all((after[name] == before[name]).all() for name in before)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"network": {"downsampling": 7}}'])
+def test_a_damaged_description_is_one_clear_error(saved, text):
+    _, path = saved
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"net\."):
+        load_checkpoint(path)
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"gone\.pdparams"):
+        load_checkpoint(tmp_path / "gone.pdparams")
+    with pytest.raises(CheckpointError, match="no such file"):
+        resolve_checkpoint(tmp_path / "gone.pdparams")
+    with pytest.raises(CheckpointError, match="neither"):
+        resolve_checkpoint(tmp_path)
+
+
+def test_a_run_folder_means_its_best_else_its_last(tmp_path):
+    (tmp_path / "last.pdparams").touch()
+    assert resolve_checkpoint(tmp_path).name == "last.pdparams"
+    (tmp_path / "best.pdparams").touch()
+    assert resolve_checkpoint(tmp_path).name == "best.pdparams"
+
+
+def test_description_holds_the_checksum_of_the_parameters(saved):
+    import hashlib
+
+    _, path = saved
+    content = json.loads(path.with_suffix(".json").read_text())
+    assert content["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_state_can_be_saved_to_memory_and_is_what_paddle_reads():
+    from app.checkpoint import serialize
+
+    loaded = paddle.load(io.BytesIO(serialize({"a": np.ones(2, np.float32)})))
+    np.testing.assert_array_equal(loaded["a"].numpy(), [1, 1])

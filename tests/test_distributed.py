@@ -1,0 +1,142 @@
+"""Real data-parallel runs: several processes, started as a user starts them."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.checkpoint import load_state, read_json
+from app.config import TrainConfig
+from app.training import train
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# 501 training images in batches of 50: the last batch holds one image, so a worker's share of it is empty.
+OPTIONS = {
+    "channels": (4, 4),
+    "kernel_size": 3,
+    "hidden": 16,
+    "shift": 1,
+    "validation_size": 99,
+    "batch_size": 50,
+    "epochs": 2,
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "nesterov": True,
+}
+
+
+def command_line(options: dict) -> list[str]:
+    words = ["--preset", "tutorial", "--no-drop-last-batch", "--log-every", "0"]
+    for name, value in options.items():
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words += [str(part) for part in (value if isinstance(value, tuple) else (value,))]
+    return words
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start(folder: Path, launcher: list[str], script: list[str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "paddle.distributed.launch", "--log_dir", str(folder / "log"), *launcher]
+    return subprocess.Popen(
+        [*command, *script], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait(processes: list[subprocess.Popen]) -> str:
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
+    return "".join(outputs)
+
+
+def assert_like_one_process(run_dir: Path, alone: Path) -> None:
+    together, single = (load_state(folder / "last.pdparams") for folder in (run_dir, alone))
+    for name, array in single.items():
+        np.testing.assert_allclose(together[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+    records = [read_json(folder / "last.json")["metrics"] for folder in (run_dir, alone)]
+    assert records[0]["train_loss"] == pytest.approx(records[1]["train_loss"], rel=1e-4)
+    assert records[0]["validation_loss"] == pytest.approx(records[1]["validation_loss"], rel=1e-3)
+    assert read_json(run_dir / "report.json")["validation"]["count"] == 99
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, digits_directory) -> Path:
+    run_dir = tmp_path_factory.mktemp("alone") / "run"
+    train(TrainConfig(**OPTIONS, data_dir=str(digits_directory)), run_dir)
+    return run_dir
+
+
+def test_two_processes_train_as_one(tmp_path, digits_directory, alone):
+    script = [str(REPOSITORY / "train.py"), *command_line(OPTIONS)]
+    script += ["--data-dir", str(digits_directory), "--run-dir", str(tmp_path / "run")]
+    output = wait([start(tmp_path, ["--nproc_per_node", "2"], script)])
+    assert output.count("epoch 2/2") == 1
+    assert_like_one_process(tmp_path / "run", alone)
+
+
+def test_two_nodes_train_as_one(tmp_path, digits_directory, alone):
+    script = [str(REPOSITORY / "train.py"), *command_line(OPTIONS)]
+    script += ["--data-dir", str(digits_directory), "--run-dir", str(tmp_path / "run")]
+    master = f"127.0.0.1:{free_port()}"
+    nodes = []
+    for rank in (0, 1):
+        folder = tmp_path / f"node{rank}"
+        folder.mkdir()
+        launcher = ["--nnodes", "2", "--master", master, "--rank", str(rank), "--nproc_per_node", "1"]
+        nodes.append(start(folder, launcher, script))
+    wait(nodes)
+    assert_like_one_process(tmp_path / "run", alone)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+
+from app import runtime
+runtime.prepare()
+import numpy as np
+import paddle
+from app.distributed import Workers
+from app.models import TwoConvNet
+
+workers = Workers()
+paddle.seed(0)
+network = TwoConvNet((2, 2), batch_norm=True)
+workers.check_equal(network)
+
+# The running statistics are averaged, the gradients and losses added up, and one wish to stop reaches all.
+network.norm1._mean.set_value(paddle.full([2], float(workers.rank)))
+network.eval()
+if workers.rank == 0:
+    network(paddle.ones([1, 1, 28, 28])).sum().backward()
+loss, stop = workers.combine(network, paddle.to_tensor(1.5), wants_stop=workers.rank == 1)
+assert float(loss) == 3.0 and stop
+np.testing.assert_array_equal(network.norm1._mean.numpy(), [0.5, 0.5])
+np.testing.assert_array_equal(network.fc.bias.grad.numpy(), np.ones(10))
+
+own_rows = slice(0, 1) if workers.rank == 0 else slice(1, 3)
+part = np.full((own_rows.stop - own_rows.start, 2), workers.rank + 1, np.float32)
+rows = workers.gather(part, own_rows, 3)
+np.testing.assert_array_equal(rows[:, 0], [1, 2, 2])
+
+network.fc.bias.set_value(paddle.full([10], float(workers.rank)))
+try:
+    workers.check_equal(network)
+except RuntimeError:
+    Path(sys.argv[1], f"noticed-{workers.rank}").touch()
+"""
+
+
+def test_workers_agree_and_notice_when_they_do_not(tmp_path, monkeypatch):
+    (tmp_path / "worker.py").write_text(WORKER)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    wait([start(tmp_path, ["--nproc_per_node", "2"], ["worker.py", str(tmp_path)])])
+    assert {path.name for path in tmp_path.glob("noticed-*")} == {"noticed-0", "noticed-1"}

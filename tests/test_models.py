@@ -1,0 +1,91 @@
+import numpy as np
+import paddle
+import pytest
+
+from app.models import TwoConvNet, compute_logits, infer_architecture, to_model_input
+
+
+def some_images(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+
+
+def test_model_input_is_0_to_1_float32_with_a_channel():
+    images = np.zeros((2, 28, 28), np.uint8)
+    images[1] = 255
+    inputs = to_model_input(images)
+    assert inputs.shape == (2, 1, 28, 28)
+    assert inputs.dtype == np.float32
+    assert inputs[0].max() == 0
+    assert inputs[1].min() == 1
+
+
+def test_default_network_is_the_tutorials():
+    shapes = {name: tuple(tensor.shape) for name, tensor in TwoConvNet().state_dict().items()}
+    assert shapes == {
+        "conv1.weight": (20, 1, 5, 5),
+        "conv1.bias": (20,),
+        "conv2.weight": (20, 20, 5, 5),
+        "conv2.bias": (20,),
+        "fc.weight": (980, 10),
+        "fc.bias": (10,),
+    }
+
+
+def test_default_network_computes_what_the_tutorial_writes_down():
+    network = TwoConvNet()
+    x = paddle.to_tensor(to_model_input(some_images(3)))
+    functional = paddle.nn.functional
+    expected = functional.max_pool2d(functional.relu(network.conv1(x)), 2)
+    expected = functional.max_pool2d(functional.relu(network.conv2(expected)), 2)
+    expected = network.fc(expected.reshape([3, 980]))
+    np.testing.assert_allclose(network(x).numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("downsampling", ["max-pool", "stride"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("hidden", [0, 7])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_every_variant_gives_ten_logits_and_shapes_that_tell_its_architecture(
+    downsampling, batch_norm, hidden, kernel_size
+):
+    network = TwoConvNet((4, 6), kernel_size, downsampling, batch_norm, hidden, dropout=0.5)
+    assert compute_logits(network, some_images(2)).shape == (2, 10)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    assert infer_architecture(shapes) == {
+        "channels": (4, 6),
+        "kernel_size": kernel_size,
+        "batch_norm": batch_norm,
+        "hidden": hidden,
+    }
+
+
+def test_outputs_are_logits_not_probabilities():
+    logits = compute_logits(TwoConvNet(), some_images(20))
+    assert logits.min() < 0
+    assert not np.allclose(logits.sum(1), 1)
+
+
+def test_logits_do_not_depend_on_the_batch_size_or_on_dropout():
+    network = TwoConvNet((4, 4), batch_norm=True, hidden=8, dropout=0.5)
+    network.train()
+    images = some_images(13)
+    together = compute_logits(network, images)
+    np.testing.assert_allclose(compute_logits(network, images, batch_size=5), together, rtol=1e-4, atol=1e-5)
+    assert network.training
+
+
+def test_unknown_downsampling_is_refused():
+    with pytest.raises(ValueError, match="downsampling"):
+        TwoConvNet(downsampling="average")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        ({"conv1.weight": (4, 1, 5, 5), "fc.weight": (10, 10)}, "no parameter conv2.weight"),
+        ({"conv1.weight": (4,), "conv2.weight": (4, 4, 5, 5), "fc.weight": (1, 1)}, "conv1.weight has 1 dim"),
+    ],
+)
+def test_shapes_of_another_network_are_refused(shapes, reason):
+    with pytest.raises(ValueError, match=reason):
+        infer_architecture(shapes)

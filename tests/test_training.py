@@ -1,0 +1,249 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from app.checkpoint import load_state
+from app.config import PRESETS, TrainConfig
+from app.errors import CheckpointError, UsageError, UserError
+from app.training import TrainingStoppedError, learning_rate_factor, resume, train
+
+# Everything that carries state from step to step is on.
+CONFIG = TrainConfig(
+    channels=(4, 4),
+    kernel_size=3,
+    batch_norm=True,
+    hidden=16,
+    dropout=0.2,
+    shift=1,
+    batch_size=64,
+    epochs=3,
+    learning_rate=0.1,
+    momentum=0.9,
+    nesterov=True,
+    schedule="one-cycle",
+)
+
+
+@pytest.fixture
+def config(digits_directory) -> TrainConfig:
+    return dataclasses.replace(CONFIG, data_dir=str(digits_directory))
+
+
+def read_metrics(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_parameters(first, second):
+    first, second = load_state(first), load_state(second)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+class InterruptAt:
+    """Stands at the terminal and presses Ctrl-C in a given step."""
+
+    def __init__(self, step):
+        self.steps_left = step
+
+    def start(self, *_counts):
+        pass
+
+    def step(self, *_what):
+        self.steps_left -= 1
+        if self.steps_left == 0:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+
+    def line(self, _text):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_run_learns_and_leaves_everything_in_its_folder(config, tmp_path):
+    result = train(dataclasses.replace(config, epochs=6), tmp_path / "run")
+    assert result.test.accuracy > 0.9
+    assert result.validation.count == 100
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files >= {
+        "config.json",
+        "metrics.jsonl",
+        "last.pdparams",
+        "last.pdopt",
+        "last.json",
+        "best.pdparams",
+        "best.json",
+        "report.html",
+        "report.json",
+    }
+    assert not [name for name in files if name.startswith(".")]
+    metrics = read_metrics(tmp_path / "run")
+    assert [record["epoch"] for record in metrics] == [1, 2, 3, 4, 5, 6]
+    assert set(metrics[0]) == {
+        "epoch",
+        "train_loss",
+        "validation_loss",
+        "validation_accuracy",
+        "learning_rate",
+        "seconds",
+        "images_per_second",
+    }
+    assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
+    best = max(metrics, key=lambda record: (record["validation_accuracy"], -record["validation_loss"]))
+    assert json.loads((tmp_path / "run" / "best.json").read_text())["metrics"] == best
+    assert result.validation.accuracy == best["validation_accuracy"]
+    assert json.loads((tmp_path / "run" / "last.json").read_text())["finished"] is True
+
+
+def test_same_seed_same_parameters_other_seed_others(config, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(dataclasses.replace(config, epochs=1, seed=seed), tmp_path / name)
+    assert_same_parameters(tmp_path / "a" / "last.pdparams", tmp_path / "b" / "last.pdparams")
+    with pytest.raises(AssertionError):
+        assert_same_parameters(tmp_path / "a" / "last.pdparams", tmp_path / "c" / "last.pdparams")
+
+
+@pytest.mark.parametrize("step", [1, 5, 8, 11, 16, 17])
+def test_resume_gives_the_same_parameters(config, tmp_path, step):
+    train(config, tmp_path / "whole")
+    with pytest.raises(TrainingStoppedError, match="--resume") as stopped:
+        train(config, tmp_path / "parts", InterruptAt(step))
+    assert stopped.value.exit_code == 130
+    resume(tmp_path / "parts")
+    for name in ("last.pdparams", "best.pdparams"):
+        assert_same_parameters(tmp_path / "whole" / name, tmp_path / "parts" / name)
+    whole, parts = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "parts")
+    for record in (*whole, *parts):
+        del record["seconds"], record["images_per_second"]
+    assert parts == whole
+
+
+def test_a_run_interrupted_twice_still_arrives_at_the_same_parameters(config, tmp_path):
+    train(config, tmp_path / "whole")
+    with pytest.raises(TrainingStoppedError):
+        train(config, tmp_path / "parts", InterruptAt(3))
+    with pytest.raises(TrainingStoppedError):
+        resume(tmp_path / "parts", display=InterruptAt(9))
+    resume(tmp_path / "parts")
+    assert_same_parameters(tmp_path / "whole" / "last.pdparams", tmp_path / "parts" / "last.pdparams")
+
+
+def test_an_interrupt_in_the_very_last_step_does_not_lose_the_report(config, tmp_path):
+    result = train(dataclasses.replace(config, epochs=1), tmp_path / "run", InterruptAt(8))
+    assert result.test is not None
+
+
+def test_resuming_a_finished_run_changes_nothing(config, tmp_path):
+    first = train(config, tmp_path / "run")
+    before = (tmp_path / "run" / "last.pdparams").read_bytes()
+    second = resume(tmp_path / "run")
+    assert (tmp_path / "run" / "last.pdparams").read_bytes() == before
+    assert second.test.to_json() == first.test.to_json()
+
+
+def test_plain_sgd_resumes_too(config, tmp_path):
+    plain = dataclasses.replace(config, momentum=0.0, nesterov=False, schedule="constant")
+    train(plain, tmp_path / "whole")
+    with pytest.raises(TrainingStoppedError):
+        train(plain, tmp_path / "parts", InterruptAt(9))
+    resume(tmp_path / "parts")
+    assert_same_parameters(tmp_path / "whole" / "last.pdparams", tmp_path / "parts" / "last.pdparams")
+
+
+def test_resume_on_other_data_is_refused(config, tmp_path, digits):
+    from app.datasets.course_json import write_course_json
+
+    with pytest.raises(TrainingStoppedError):
+        train(config, tmp_path / "run", InterruptAt(2))
+    write_course_json(tmp_path / "other.json.gz", digits)
+    with pytest.raises(CheckpointError, match="other data"):
+        resume(tmp_path / "run", {"data": str(tmp_path / "other.json.gz")})
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def test_a_damaged_state_is_one_clear_error(config, tmp_path, damage):
+    with pytest.raises(TrainingStoppedError):
+        train(config, tmp_path / "run", InterruptAt(2))
+    path = tmp_path / "run" / "last.pdopt"
+    path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
+    with pytest.raises(CheckpointError, match=r"last\.pdopt"):
+        resume(tmp_path / "run")
+
+
+def test_resume_needs_a_run(tmp_path):
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        resume(tmp_path)
+
+
+def test_an_existing_run_is_never_overwritten(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="already holds"):
+        train(config, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_without_validation_the_last_parameters_are_reported(config, tmp_path):
+    result = train(dataclasses.replace(config, validation_size=0, epochs=1), tmp_path / "run")
+    assert result.validation is None
+    assert result.test.count == 200
+    assert read_metrics(tmp_path / "run")[0]["validation_accuracy"] is None
+    assert not (tmp_path / "run" / "best.pdparams").exists()
+
+
+def test_limits_make_a_complete_run_short(config, tmp_path):
+    limited = dataclasses.replace(
+        config, limit_train_batches=2, limit_validation_batches=1, evaluation_batch_size=10
+    )
+    result = train(limited, tmp_path / "run")
+    assert len(result.history) == 3
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_divergence_is_said_and_not_saved(config, tmp_path):
+    wild = dataclasses.replace(config, learning_rate=1e30, batch_norm=False, schedule="constant")
+    with pytest.raises(UserError, match="diverged"):
+        train(wild, tmp_path / "run")
+    assert not (tmp_path / "run" / "best.pdparams").exists()
+
+
+def test_a_batch_larger_than_the_data_is_an_error_when_it_would_be_dropped(config, tmp_path):
+    with pytest.raises(UsageError, match="batch-size"):
+        train(dataclasses.replace(config, batch_size=1000, drop_last_batch=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_tutorials_json_trains_to_the_same_parameters_as_the_idx_files(config, tmp_path, digits):
+    from app.datasets.course_json import write_course_json
+
+    write_course_json(tmp_path / "digits.json.gz", digits)
+    train(dataclasses.replace(config, epochs=1), tmp_path / "idx")
+    train(dataclasses.replace(config, epochs=1, data=str(tmp_path / "digits.json.gz")), tmp_path / "json")
+    assert_same_parameters(tmp_path / "idx" / "last.pdparams", tmp_path / "json" / "last.pdparams")
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_zero():
+    config = dataclasses.replace(PRESETS["tutorial"], schedule="one-cycle", warmup=0.25)
+    factors = [learning_rate_factor(config, step, 1000) for step in range(1000)]
+    peak = int(np.argmax(factors))
+    assert peak == 250
+    assert factors[peak] == 1
+    assert all(np.diff(factors[: peak + 1]) > 0)
+    assert all(np.diff(factors[peak:]) < 0)
+    assert factors[-1] < 1e-4
+    assert math.isclose(factors[0], 1 / 251)
+
+
+def test_one_cycle_of_one_step_is_finite():
+    config = dataclasses.replace(PRESETS["tutorial"], schedule="one-cycle")
+    assert 0 < learning_rate_factor(config, 0, 1) <= 1
+
+
+def test_constant_schedule_is_constant():
+    assert {learning_rate_factor(PRESETS["tutorial"], step, 10) for step in range(10)} == {1.0}
