@@ -16,8 +16,8 @@ from app.errors import UsageError, UserError
 class CommandParser(argparse.ArgumentParser):
     """Parses a command line; a fault in it is one line, and options must be spelled out."""
 
-    def __init__(self, description: Optional[str]) -> None:
-        super().__init__(description=description, allow_abbrev=False)
+    def __init__(self, **texts: Any) -> None:
+        super().__init__(allow_abbrev=False, **texts)
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage."""

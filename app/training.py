@@ -35,6 +35,7 @@ from app.evaluation import Evaluation, evaluate, format_accuracy
 from app.files import write_atomically, write_json
 from app.losses import cross_entropy
 from app.models import TwoConvNet, compute_logits
+from app.report import write_report
 
 
 @dataclass(frozen=True)
@@ -421,9 +422,6 @@ class _Run:
         )
 
     def _report(self) -> TrainResult:
-        # Drawing needs Matplotlib, which takes long to import and nothing before this needs.
-        from app.report import write_report
-
         path = checkpoints.resolve_checkpoint(self.run_dir)
         report = write_report(
             checkpoints.load_checkpoint(path), self.data, self.run_dir, self.progress.history

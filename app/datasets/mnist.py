@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import http.client
 import queue
@@ -21,7 +20,7 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-from app.console import progress_bar, run_command
+from app.console import CommandParser, progress_bar, run_command
 from app.datasets import CLASSES, DataSet, Digits
 from app.datasets.course_json import refuse_existing, write_course_json
 from app.datasets.idx import read_digits
@@ -354,11 +353,10 @@ def _describe_part(name: str, digits: Digits) -> str:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Find or download MNIST and describe it on standard output."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m app.datasets.mnist",
         description="Find MNIST, or download it, verify it and describe it.",
         epilog="Looks in --data-dir, then in MNIST_DATA_DIR, then in data/ of the repository.",
-        allow_abbrev=False,
     )
     parser.add_argument("--data-dir", metavar="DIR", help="look here first, and download to here")
     parser.add_argument(
