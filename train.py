@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from app.config import add_config_arguments, config_from_arguments, given_options, option_name
-from app.console import CommandParser, run_command
+from app.console import CommandParser, run_command, say
 from app.errors import UsageError
 
 
 def parse_arguments() -> argparse.Namespace:
     """Return the checked arguments of the command line."""
-    parser = CommandParser(__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="folder of the run (checkpoints/TIME-PRESET)"
     )
@@ -58,13 +57,17 @@ def main() -> int:
     runtime.prepare()
     from app.console import TrainingDisplay
     from app.evaluation import format_accuracy
-    from app.training import new_run_dir, resume, train
+    from app.training import TrainingStoppedError, new_run_dir, resume, train
 
     display = TrainingDisplay()
-    if arguments.resume:
-        result = resume(arguments.resume, overrides, display)
-    else:
-        result = train(config, arguments.run_dir or new_run_dir(config.preset), display)
+    try:
+        if arguments.resume:
+            result = resume(arguments.resume, overrides, display)
+        else:
+            result = train(config, arguments.run_dir or new_run_dir(config.preset), display)
+    except TrainingStoppedError as stopped:
+        say(str(stopped))
+        return stopped.exit_code
     if result.test is None:
         return 0
     if result.validation is not None:
@@ -74,7 +77,7 @@ def main() -> int:
     print(f"report: {result.run_dir / 'report.html'}")
     measured = (result.validation or result.test).accuracy
     if arguments.min_accuracy is not None and measured < arguments.min_accuracy:
-        print(f"error: the accuracy {measured:.4f} is below {arguments.min_accuracy}", file=sys.stderr)
+        say(f"error: the accuracy {measured:.4f} is below {arguments.min_accuracy}")
         return 1
     return 0
 

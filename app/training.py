@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -53,8 +54,8 @@ class TrainResult:
     """Of the same parameters on the test images, looked at once; None on a later worker."""
 
 
-class TrainingStoppedError(UserError):
-    """A signal ended the run after its state was saved."""
+class TrainingStoppedError(Exception):
+    """A signal ended the run after its state was saved; the message says how to continue."""
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
@@ -418,7 +419,7 @@ class _Run:
         raise TrainingStoppedError(
             stop.signal_number or 2,
             f"interrupted in epoch {self.progress.epoch + 1} after {self.progress.batch} batches; "
-            f"the state is saved, continue with: python train.py --resume {self.run_dir}",
+            f"the state is saved, continue with: python train.py --resume {shlex.quote(str(self.run_dir))}",
         )
 
     def _report(self) -> TrainResult:

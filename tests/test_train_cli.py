@@ -1,0 +1,191 @@
+"""`train.py` as a user runs it: a real process, from another folder."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from app.checkpoint import load_state
+
+SCRIPT = Path(__file__).resolve().parent.parent / "train.py"
+QUICK = ["--channels", "4", "4", "--hidden", "16", "--batch-size", "50"]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, str(SCRIPT), *map(str, arguments)]
+
+
+def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*arguments), cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+def test_a_run_prints_plain_lines_and_predicts_where_the_report_is(tmp_path, digits_directory):
+    result = run(tmp_path, *QUICK, "--epochs", 2, "--data-dir", digits_directory, "--run-dir", "my run")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0].endswith("500 training, 100 validation, 200 test images")
+    assert [line.split()[1] for line in lines[1:3]] == ["1/2", "2/2"]
+    assert re.fullmatch(r"validation accuracy: \d+\.\d+% \(\d+/100\)", lines[3])
+    assert re.fullmatch(r"test accuracy: \d+\.\d+% \(\d+/200\), looked at once", lines[4])
+    assert lines[5] == f"report: {Path('my run') / 'report.html'}"
+    report = json.loads((tmp_path / "my run" / "report.json").read_text())
+    assert report["validation"]["count"] == 100
+    assert report["test"]["correct"] / 200 == report["test"]["accuracy"]
+    assert "\r" not in result.stdout
+
+
+def test_the_tutorials_log_lines_are_printed(tmp_path, digits_directory):
+    options = ["--preset", "tutorial", "--epochs", 1, "--batch-size", 2, "--run-dir", "run"]
+    result = run(tmp_path, *options, "--data-dir", digits_directory)
+    logged = [line for line in result.stdout.splitlines() if "loss is" in line]
+    assert [line.partition(", loss is: ")[0] for line in logged] == [
+        "epoch: 0, batch: 0",
+        "epoch: 0, batch: 200",
+    ]
+    assert all(re.fullmatch(r"epoch: 0, batch: \d+, loss is: \d+\.\d{4}", line) for line in logged)
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_min_accuracy_decides_the_exit_code(tmp_path, digits_directory, accuracy):
+    options = ["--limit-train-batches", 1, "--epochs", 1, "--data-dir", digits_directory, "--run-dir", "run"]
+    result = run(tmp_path, *QUICK, *options, "--min-accuracy", accuracy)
+    assert result.returncode == (1 if accuracy else 0)
+    assert result.stderr.count("\n") == (1 if accuracy else 0)
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, digits_directory):
+    endless = [*QUICK, "--epochs", 100_000, "--data-dir", digits_directory, "--run-dir", "run"]
+    with subprocess.Popen(
+        command(*endless), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2"):
+                process.send_signal(signal.SIGINT)
+                break
+        process.stdout.read()
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert re.fullmatch(r"interrupted in epoch \d+ after \d+ batches; .*--resume run\n", said)
+    assert load_state(tmp_path / "run" / "last.pdparams").keys() >= {"conv1.weight", "fc.bias"}
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory):
+    options = [*QUICK, "--epochs", 40, "--data-dir", digits_directory]
+    with subprocess.Popen(
+        command(*options, "--run-dir", "parts"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 143
+    assert run(tmp_path, "--resume", "parts").returncode == 0
+    assert run(tmp_path, *options, "--run-dir", "whole").returncode == 0
+    parts, whole = (load_state(tmp_path / name / "last.pdparams") for name in ("parts", "whole"))
+    assert all((parts[name] == whole[name]).all() for name in whole)
+
+
+def test_a_terminal_gets_a_progress_bar_with_loss_and_time_left(tmp_path, digits_directory):
+    options = [*QUICK, "--epochs", 60, "--data-dir", digits_directory, "--run-dir", "run"]
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    process = subprocess.Popen(command(*options), cwd=tmp_path, stdout=child, stderr=child, stdin=child)
+    os.close(child)
+    shown = b""
+    try:
+        while piece := os.read(parent, 1 << 16):
+            shown += piece
+    except OSError:
+        pass  # How Linux reports that the other side has closed.
+    os.close(parent)
+    assert process.wait() == 0
+    text = shown.decode()
+    assert re.search(r"training: +\d+%.*image/s, loss=\d\.\d{4}", text)
+    assert re.search(r"\[\d\d:\d\d<\d\d:\d\d", text)
+    assert "epoch 60/60" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--epochs", "0"], "--epochs: 0 is impossible"),
+        (["--epochs", "many"], "--epochs"),
+        (["--learning-rate", "nan"], "--learning-rate: nan"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["--preset", "nothing"], "--preset"),
+        (["--min-accuracy", "98"], "0.98 means 98%"),
+        (["--resume", "run", "--epochs", "3"], "--epochs: a resumed run keeps its configuration"),
+        (["--resume", "run", "--run-dir", "other"], "--run-dir"),
+    ],
+)
+def test_usage_errors_are_one_line_at_once(tmp_path, arguments, reason):
+    result = run(tmp_path, *arguments)
+    assert result.returncode == 2
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--epochs", "0"], ["--print-config"]])
+def test_what_needs_no_training_answers_before_paddle_could_be_imported(tmp_path, arguments):
+    quickest = min(timed(tmp_path, arguments) for _ in range(3))
+    assert quickest < 0.3
+
+
+def timed(folder: Path, arguments: list[str]) -> float:
+    started = time.perf_counter()
+    run(folder, *arguments)
+    return time.perf_counter() - started
+
+
+def test_print_config_shows_the_resolved_configuration(tmp_path):
+    result = run(tmp_path, "--preset", "tutorial", "--epochs", 3, "--print-config")
+    shown = json.loads(result.stdout)
+    assert shown["preset"] == "tutorial"
+    assert shown["epochs"] == 3
+    assert shown["channels"] == [20, 20]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--data", "gone.json.gz"], "gone.json.gz"),
+        (["--data", "bad.json.gz"], "bad.json.gz"),
+        (["--resume", "gone"], "gone: no run to resume"),
+        (["--data-dir", "{digits}", "--run-dir", "full"], "full: already holds files"),
+        (["--data-dir", "{digits}", "--run-dir", "bad.json.gz"], "bad.json.gz: cannot be used"),
+        (["--data-dir", "{digits}", "--validation-size", "600"], "leaves nothing to train on"),
+    ],
+)
+def test_failures_are_one_line_and_leave_nothing_behind(tmp_path, digits_directory, arguments, reason):
+    (tmp_path / "bad.json.gz").write_bytes(b"\x1f\x8bnot gzip")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    result = run(tmp_path, *(argument.format(digits=digits_directory) for argument in arguments))
+    assert result.returncode in (1, 2)
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_default_preset_learns_mnist_in_one_short_epoch(tmp_path, mnist_directory):
+    options = ["--epochs", 1, "--data-dir", mnist_directory, "--run-dir", "run", "--min-accuracy", 0.98]
+    result = run(tmp_path, *options)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["validation"]["count"] == report["test"]["count"] == 10_000
+    assert report["test"]["accuracy"] >= 0.98
