@@ -88,14 +88,16 @@ def resolve_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: there is no such file.
     """
-    if path.is_dir():
+    try:
+        if not path.is_dir():
+            path.stat()
+            return path
         for name in ("best.pdparams", "last.pdparams"):
             if (path / name).is_file():
                 return path / name
-        raise CheckpointError(f"{path}: the folder holds neither best.pdparams nor last.pdparams")
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file")
-    return path
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    raise CheckpointError(f"{path}: the folder holds neither best.pdparams nor last.pdparams")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,0 +1,112 @@
+"""Read the digits in pictures: `python predict.py image.jpg [more files or folders]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.console import CommandParser, progress_bar, run_command, say
+from app.errors import CheckpointError, PictureError
+
+if TYPE_CHECKING:
+    from app.recognizer import Prediction
+
+CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
+
+
+def main() -> int:
+    """Parse the command line, read the pictures, print what they say; return 1 if one cannot be read."""
+    arguments = parse_arguments()
+    if arguments.checkpoint is not None:
+        check_exists(arguments.checkpoint)
+    # From here on NumPy, Pillow and then Paddle are imported: a second that a usage error need not cost.
+    from app.recognizer import Recognizer, find_checkpoint
+    from app.runtime import prepare
+
+    pictures, failures = list_pictures(arguments.pictures)
+    if not pictures:
+        return 1
+    checkpoint = arguments.checkpoint or find_checkpoint(CHECKPOINTS)
+    prepare()
+    recognizer = Recognizer(checkpoint)
+    say(f"checkpoint: {recognizer.describe()}")
+    # A file name may hold what the terminal cannot show.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with progress_bar(len(pictures), "picture", "reading") as bar:
+        for outcome in recognizer.read(pictures, arguments.top_k):
+            if isinstance(outcome, PictureError):
+                say(f"error: {outcome}")
+                failures += 1
+            else:
+                bar.write(json.dumps(outcome.to_json()) if arguments.json else format_line(outcome))
+            bar.update()
+    return 1 if failures else 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's arguments; raise UsageError if they are wrong."""
+    parser = CommandParser(
+        description="Read the digit in each picture: dark on light or light on dark, of any size and kind."
+    )
+    parser.add_argument(
+        "pictures", nargs="+", type=Path, metavar="PICTURE", help="a picture, or a folder of pictures"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="a .pdparams file or a run folder (default: the newest finished run, else the pretrained one)",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        choices=range(1, 11),
+        default=1,
+        metavar="K",
+        help="show the K likeliest digits, 1 to 10 (default: 1)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    return parser.parse_args()
+
+
+def check_exists(checkpoint: Path) -> None:
+    """Raise a CheckpointError if there is no such file or folder, without waiting for Paddle to say so."""
+    try:
+        checkpoint.stat()
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint}: cannot be opened: {error.strerror}") from error
+
+
+def list_pictures(paths: Sequence[Path]) -> tuple[list[Path], int]:
+    """Return the picture files that `paths` name or hold, and how many of `paths` name or hold none."""
+    from app.pictures import find_pictures
+
+    pictures, failures = [], 0
+    for path in paths:
+        try:
+            pictures += find_pictures(path)
+        except PictureError as error:
+            say(f"error: {error}")
+            failures += 1
+    return pictures, failures
+
+
+def format_line(prediction: Prediction) -> str:
+    """Return a prediction as a line for people, such as `image.jpg: 7 (99.8%)`."""
+    readings = [
+        f"{candidate.digit} ({candidate.probability:.1%})"
+        for reading in prediction.digits
+        for candidate in reading.top_k
+    ]
+    line = f"{prediction.path}: {', '.join(readings) or 'no digit'}"
+    return f"{line} -- {prediction.warning}" if prediction.warning else line
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.checkpoint import get_state, save_checkpoint
+from app.models import TwoConvNet
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SAMPLES = REPOSITORY / "data" / "samples"
+
+
+def predict(*arguments: object, cwd: Path, without: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `predict.py` as a process; the import of the modules named in `without` fails."""
+    environment = dict(os.environ)
+    for name in without.split():
+        (cwd / "absent").mkdir(exist_ok=True)
+        (cwd / "absent" / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+        environment["PYTHONPATH"] = str(cwd / "absent")
+    return subprocess.run(
+        [sys.executable, REPOSITORY / "predict.py", *map(os.fspath, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def test_each_picture_gives_a_line_and_unreadable_ones_an_error(
+    tmp_path: Path, tutorial_checkpoint: Path
+) -> None:
+    (tmp_path / "broken.png").write_text("no picture")
+    Image.new("L", (40, 40), 255).save(tmp_path / "blank.png")
+    result = predict(
+        *("--checkpoint", tutorial_checkpoint, "--top-k", "3"),
+        *("missing.png", "broken.png", "blank.png", SAMPLES),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 1
+    blank, *lines = result.stdout.splitlines()
+    assert blank == "blank.png: no digit -- the picture holds no ink"
+    assert [line.split(": ")[0] for line in lines] == sorted(map(str, SAMPLES.iterdir()))
+    for line in lines:
+        readings = line.split(": ")[1].split(" -- ")[0].split(", ")
+        assert len(readings) == 3
+        assert all(reading[0].isdigit() and reading.endswith("%)") for reading in readings)
+    assert result.stderr.splitlines() == [
+        "error: missing.png: cannot be opened: No such file or directory",
+        f"checkpoint: {tutorial_checkpoint}",
+        "error: broken.png: not a picture, or of a kind that cannot be read",
+    ]
+
+
+def test_json_is_one_object_a_line_whatever_the_file_is_called(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    save_checkpoint(
+        run / "last.pdparams", get_state(TwoConvNet()), {"metrics": {"validation_accuracy": 0.98765}}
+    )
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    names = ["plain.png", "sieben \u4e03.png"]
+    if sys.platform == "linux":
+        names.append(os.fsdecode(b"not-utf-8-\xff.png"))
+    for name in names:
+        (pictures / name).write_bytes((SAMPLES / "0_black_pen.png").read_bytes())
+    result = predict("pictures", "--checkpoint", "run", "--json", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stderr == f"checkpoint: {Path('run', 'last.pdparams')} (validation accuracy 98.77%)\n"
+    contents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [content["path"] for content in contents] == [
+        str(Path("pictures", name)) for name in sorted(names)
+    ]
+    assert all(content["text"] == str(content["digits"][0]["digit"]) for content in contents)
+    assert all(content["digits"][0]["box"] == [61, 48, 153, 211] for content in contents)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: PICTURE"),
+        (["--top-k", "0", "x.png"], "--top-k"),
+        (["--top-k", "11", "x.png"], "--top-k"),
+        (["--chec", "x", "x.png"], "--chec"),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = predict(*arguments, cwd=tmp_path, without="numpy PIL paddle")
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+
+
+def test_help_needs_neither_numpy_nor_pillow_nor_paddle(tmp_path: Path) -> None:
+    result = predict("--help", cwd=tmp_path, without="numpy PIL paddle")
+    assert result.returncode == 0
+    assert "--checkpoint" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--checkpoint", "none.pdparams", "x.png"], "error: none.pdparams: cannot be opened"),
+        (["x.png"], "error: x.png: cannot be opened"),
+        (["."], "error: .: the folder holds no picture"),
+    ],
+)
+def test_what_is_missing_is_said_before_paddle_is_loaded(
+    tmp_path: Path, arguments: list[str], error: str
+) -> None:
+    result = predict(*arguments, cwd=tmp_path, without="paddle")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(error)

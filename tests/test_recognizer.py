@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.checkpoint import get_state, load_checkpoint, save_checkpoint
+from app.errors import CheckpointError, PictureError
+from app.evaluation import softmax
+from app.models import TwoConvNet, compute_logits, to_model_input
+from app.pictures import read_digits
+from app.recognizer import (
+    BATCH_PICTURES,
+    LIKELY_PROBABILITY,
+    Candidate,
+    Prediction,
+    Recognizer,
+    _doubt,
+    find_checkpoint,
+)
+
+
+def mnist_like(seed: int) -> NDArray[np.uint8]:
+    """Return a picture with the size, the place and the brightness of an MNIST digit."""
+    image = np.zeros((28, 28), np.uint8)
+    image[5:24, 9:20] = np.random.default_rng(seed).integers(120, 140, (19, 11))
+    image[5, 9] = image[23, 19] = 255
+    return image
+
+
+def save_picture(path: Path, image: NDArray[np.uint8]) -> Path:
+    Image.fromarray(image).save(path)
+    return path
+
+
+def predictions(recognizer: Recognizer, paths: list[Path], top_k: int = 1) -> list[Prediction]:
+    found = list(recognizer.read(paths, top_k))
+    assert all(isinstance(prediction, Prediction) for prediction in found)
+    return [prediction for prediction in found if isinstance(prediction, Prediction)]
+
+
+def save_run(run: Path, created: str, finished: bool = True, best: bool = True) -> None:
+    run.mkdir(parents=True)
+    names = ["last", "best"] if best else ["last"]
+    for name in names:
+        (run / f"{name}.pdparams").touch()
+        content = {"created": created, "finished": finished and name == "last"}
+        (run / f"{name}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture(scope="module")
+def recognizer(tutorial_checkpoint: Path) -> Recognizer:
+    return Recognizer(tutorial_checkpoint)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_prediction_sees_the_tensor_that_training_sees(tmp_path: Path, inverted: bool) -> None:
+    image = mnist_like(1)
+    path = save_picture(tmp_path / "digit.png", 255 - image if inverted else image)
+    seen = to_model_input(np.stack([digit.image for digit in read_digits(path)]))
+    assert np.array_equal(seen, to_model_input(image[np.newaxis]))
+
+
+def test_probabilities_are_the_softmax_of_the_network_s_logits(
+    tmp_path: Path, recognizer: Recognizer, tutorial_checkpoint: Path
+) -> None:
+    image = mnist_like(2)
+    path = save_picture(tmp_path / "digit.png", image)
+    (prediction,) = predictions(recognizer, [path], top_k=10)
+    (reading,) = prediction.digits
+    expected = softmax(compute_logits(load_checkpoint(tutorial_checkpoint).network, image[np.newaxis]))[0]
+    found = {candidate.digit: candidate.probability for candidate in reading.top_k}
+    assert np.allclose([found[digit] for digit in range(10)], expected, atol=1e-7)
+    assert sum(found.values()) == pytest.approx(1)
+    assert [candidate.probability for candidate in reading.top_k] == sorted(found.values(), reverse=True)
+    assert (reading.digit, reading.probability) == (reading.top_k[0].digit, reading.top_k[0].probability)
+    assert prediction.text == str(reading.digit)
+    assert reading.box == (9, 5, 20, 24)
+
+
+def test_many_pictures_are_read_in_order_over_several_batches(
+    tmp_path: Path, recognizer: Recognizer, tutorial_checkpoint: Path
+) -> None:
+    images = np.stack([mnist_like(seed) for seed in range(BATCH_PICTURES + 20)])
+    paths = [save_picture(tmp_path / f"{number:04}.png", image) for number, image in enumerate(images)]
+    broken, blank = 7, BATCH_PICTURES + 3
+    paths[broken].write_bytes(b"broken")
+    save_picture(paths[blank], np.zeros((28, 28), np.uint8))
+    expected = softmax(compute_logits(load_checkpoint(tutorial_checkpoint).network, images)).max(axis=1)
+    outcomes = list(recognizer.read(paths))
+    assert len(outcomes) == len(paths)
+    for number, (path, outcome) in enumerate(zip(paths, outcomes)):
+        if number == broken:
+            assert isinstance(outcome, PictureError)
+            assert str(path) in str(outcome)
+        else:
+            assert isinstance(outcome, Prediction)
+            assert outcome.path == str(path)
+            found = [reading.probability for reading in outcome.digits]
+            assert found == ([] if number == blank else [pytest.approx(expected[number], abs=1e-6)])
+
+
+def test_the_json_has_the_promised_keys(tmp_path: Path, recognizer: Recognizer) -> None:
+    path = save_picture(tmp_path / "digit.png", mnist_like(3))
+    (prediction,) = predictions(recognizer, [path], top_k=3)
+    content = json.loads(json.dumps(prediction.to_json()))
+    assert list(content) == ["path", "text", "digits", "warning"]
+    (digit,) = content["digits"]
+    assert list(digit) == ["digit", "probability", "top_k", "box"]
+    assert [list(candidate) for candidate in digit["top_k"]] == [["digit", "probability"]] * 3
+    assert digit["box"] == [9, 5, 20, 24]
+
+
+def test_an_empty_picture_is_said_to_be_empty(tmp_path: Path, recognizer: Recognizer) -> None:
+    path = save_picture(tmp_path / "blank.png", np.full((50, 50), 255, np.uint8))
+    (prediction,) = predictions(recognizer, [path])
+    assert prediction.to_json() == {
+        "path": str(path),
+        "text": "",
+        "digits": (),
+        "warning": "the picture holds no ink",
+    }
+
+
+@pytest.mark.parametrize(
+    ("second", "warning"),
+    [(LIKELY_PROBABILITY - 0.01, None), (LIKELY_PROBABILITY + 0.05, "the 4 may be a 9 (25.0%)")],
+)
+def test_two_likely_readings_are_a_doubt(second: float, warning: Optional[str]) -> None:
+    assert _doubt([[Candidate(4, 1 - second), Candidate(9, second)]]) == warning
+
+
+def test_no_pictures_give_no_predictions(recognizer: Recognizer) -> None:
+    assert list(recognizer.read([])) == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "suffix"),
+    [({"validation_accuracy": 0.9931}, " (validation accuracy 99.31%)"), (None, "")],
+)
+def test_a_run_folder_means_its_best_checkpoint(tmp_path: Path, metrics: Any, suffix: str) -> None:
+    for name in ("last", "best"):
+        save_checkpoint(tmp_path / f"{name}.pdparams", get_state(TwoConvNet()), {"metrics": metrics})
+    assert Recognizer(tmp_path).describe() == f"{tmp_path / 'best.pdparams'}{suffix}"
+
+
+def test_a_missing_or_broken_checkpoint_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="missing"):
+        Recognizer(tmp_path / "missing.pdparams")
+    (tmp_path / "text.pdparams").write_text("no parameters")
+    with pytest.raises(CheckpointError, match="text"):
+        Recognizer(tmp_path / "text.pdparams")
+
+
+def test_the_newest_finished_run_is_found(tmp_path: Path) -> None:
+    save_run(tmp_path / "b", "2026-01-02T00:00:00.000000+00:00")
+    save_run(tmp_path / "a", "2026-01-03T00:00:00.000000+00:00")
+    save_run(tmp_path / "c", "2026-01-04T00:00:00.000000+00:00", finished=False)
+    save_run(tmp_path / "d", "2026-01-01T00:00:00.000000+00:00")
+    assert find_checkpoint(tmp_path) == tmp_path / "a" / "best.pdparams"
+
+
+def test_a_run_without_a_best_checkpoint_gives_its_last(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", "2026-01-02T00:00:00.000000+00:00", best=False)
+    assert find_checkpoint(tmp_path) == tmp_path / "run" / "last.pdparams"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 100_000, '{"finished": true, "created": 5}'])
+def test_a_run_whose_json_cannot_be_used_is_passed_over(tmp_path: Path, content: str) -> None:
+    save_run(tmp_path / "good", "2026-01-02T00:00:00.000000+00:00")
+    save_run(tmp_path / "odd", "2026-01-03T00:00:00.000000+00:00")
+    (tmp_path / "odd" / "last.json").write_text(content)
+    assert find_checkpoint(tmp_path) == tmp_path / "good" / "best.pdparams"
+
+
+def test_without_a_finished_run_the_pretrained_network_is_found(tmp_path: Path) -> None:
+    save_run(tmp_path / "run", "2026-01-02T00:00:00.000000+00:00", finished=False)
+    (tmp_path / "pretrained").mkdir()
+    (tmp_path / "pretrained" / "mnist.pdparams").touch()
+    assert find_checkpoint(tmp_path) == tmp_path / "pretrained" / "mnist.pdparams"
+
+
+@pytest.mark.parametrize("folder", ["", "missing"])
+def test_without_any_checkpoint_the_error_says_what_to_do(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(CheckpointError, match=r"python train\.py.*--checkpoint"):
+        find_checkpoint(tmp_path / folder)
