@@ -1,0 +1,30 @@
+import re
+
+from app.checkpoint import load_checkpoint
+from app.datasets import split
+from app.datasets.mnist import load_mnist
+from app.evaluation import evaluate, format_accuracy
+from app.models import compute_logits
+from app.recognizer import Recognizer
+from app.runtime import REPOSITORY
+
+PRETRAINED = REPOSITORY / "checkpoints" / "pretrained" / "default.pdparams"
+
+
+def test_it_scores_what_its_card_says(mnist_directory):
+    card = PRETRAINED.with_name("MODEL_CARD.md").read_text()
+    data = load_mnist([mnist_directory])
+    network = load_checkpoint(PRETRAINED).network
+    for part, digits in (("validation", split(data).validation), ("test", data.test)):
+        scores = evaluate(compute_logits(network, digits.images), digits.labels)
+        stated = re.search(rf"{part} accuracy \| (\S+ \(\d+/\d+\))", card)
+        assert stated
+        assert stated[1] == format_accuracy(scores.correct, scores.count)
+
+
+def test_it_reads_every_sample_by_the_label_in_its_name():
+    samples = sorted((REPOSITORY / "data" / "samples").iterdir())
+    assert len(samples) == 12
+    for sample, prediction in zip(samples, Recognizer(PRETRAINED).read(samples)):
+        assert prediction.text == sample.name[0], prediction
+        assert prediction.warning is None
