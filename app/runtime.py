@@ -1,28 +1,197 @@
-"""The process: warnings, seeds, signals and the environment. `prepare` runs before Paddle is imported."""
+"""The process: threads, BLAS path, allocator, seeds, signals. `prepare` runs before Paddle is imported.
+
+`python -m app.runtime` reports what was found and done.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
 import platform
 import signal
+import sys
 import threading
 import warnings
 import zlib
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# mallopt's parameters, from glibc's malloc.h, and their values in bytes: freed memory up to 1 GiB stays in
+# the process instead of going back to the system and being faulted in again after every operation.
+_KEEP_MEMORY = {
+    "M_MMAP_THRESHOLD": (-3, 1 << 30),
+    "M_TRIM_THRESHOLD": (-1, (1 << 31) - 1),
+    "M_TOP_PAD": (-2, 256 << 20),
+}
+_ALLOCATOR_VARIABLES = (
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "GLIBC_TUNABLES",
+)
 
-def prepare() -> None:
-    """Set up the process; call it before anything imports Paddle."""
+# What Intel's MKL calls its code paths, and the instructions that each of them uses without asking.
+_AVX512_PATH, _AVX2_PATH = "7", "5"
+_AVX512_FLAGS = {"avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl", "avx2", "fma"}
+_AVX2_FLAGS = {"avx2", "fma"}
+
+
+class Setting(NamedTuple):
+    """One thing that `prepare` decided."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@cache
+def prepare() -> tuple[Setting, ...]:
+    """Set up the process for Paddle, and return what was done; call it before anything imports Paddle.
+
+    What the user has set in the environment stays as it is.
+    """
     # Paddle looks for a C++ compiler cache at every import, and batch norm speaks of an old default: a user
     # of this program can do nothing about either.
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
+    return (
+        _set_variable(
+            "OMP_NUM_THREADS", "1", f"{available_cores()} cores are used by as many threads of the program"
+        ),
+        _set_blas_path(),
+        _keep_memory(),
+        _set_variable("GLOG_minloglevel", "2", "no log lines of Paddle's internals below errors"),
+    )
+
+
+def _set_variable(name: str, value: str, reason: str) -> Setting:
+    if name in os.environ:
+        return Setting(name, os.environ[name], "set by the user")
+    os.environ[name] = value
+    return Setting(name, value, reason)
+
+
+def available_cores() -> int:
+    """Return how many physical cores this process may use: its affinity and its control group's quota count.
+
+    Where the system does not tell physical cores from logical ones, the logical ones count.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        processors = os.sched_getaffinity(0)
+        cores = len({_siblings(processor) for processor in processors})
+    else:
+        cores = _sysctl_cores() or os.cpu_count() or 1
+    quota = quota_of(Path("/sys/fs/cgroup"))
+    return max(1, cores if quota is None else min(cores, math.floor(quota)))
+
+
+def _siblings(processor: int) -> str:
+    """Return a text that the logical processors of one physical core have in common."""
+    topology = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    try:
+        return topology.read_text().strip()
+    except OSError:
+        return str(processor)
+
+
+def _sysctl_cores() -> Optional[int]:
+    """Return macOS's count of physical cores, None elsewhere."""
+    if platform.system() != "Darwin":
+        return None
+    count, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    library = ctypes.CDLL(None)
+    failed = library.sysctlbyname(b"hw.physicalcpu", ctypes.byref(count), ctypes.byref(size), None, 0)
+    return None if failed else count.value
+
+
+def quota_of(groups: Path) -> Optional[float]:
+    """Return how many processors the control group grants, from the files in `groups`; None without limit."""
+    try:
+        if (groups / "cpu.max").exists():
+            granted, period = (groups / "cpu.max").read_text().split()
+        else:
+            granted = (groups / "cpu" / "cpu.cfs_quota_us").read_text()
+            period = (groups / "cpu" / "cpu.cfs_period_us").read_text()
+        quota = int(granted) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        # No such files, or `max`, which is no number: no limit.
+        return None
+    return quota if quota > 0 else None
+
+
+def _set_blas_path() -> Setting:
+    name, cpuinfo = "MKL_DEBUG_CPU_TYPE", _read_cpuinfo()
+    path = choose_blas_path(cpuinfo)
+    if name in os.environ or path is not None:
+        return _set_variable(name, path or "", "AMD's processor would get MKL's slowest path")
+    return Setting(name, "not set", f"not needed on {cpuinfo.get('vendor_id') or platform.machine()}")
+
+
+def choose_blas_path(cpuinfo: Mapping[str, str]) -> Optional[str]:
+    """Return the code path that MKL should take on this processor, None where its own choice is right.
+
+    Paddle's wheel has Intel's MKL of 2019, which gives the processors of others its slowest path unless told.
+
+    Args:
+        cpuinfo: the first processor's fields of /proc/cpuinfo; `vendor_id` and `flags` are used.
+    """
+    if cpuinfo.get("vendor_id") != "AuthenticAMD":
+        return None
+    flags = set(cpuinfo.get("flags", "").split())
+    if flags >= _AVX512_FLAGS:
+        return _AVX512_PATH
+    return _AVX2_PATH if flags >= _AVX2_FLAGS else None
+
+
+def _read_cpuinfo() -> dict[str, str]:
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _keep_memory() -> Setting:
+    name = "allocator"
+    given = [variable for variable in _ALLOCATOR_VARIABLES if variable in os.environ]
+    if given:
+        return Setting(name, f"{given[0]}={os.environ[given[0]]}", "set by the user")
+    # Other C libraries have no mallopt, or one that means something else.
+    if platform.libc_ver()[0] != "glibc":
+        return Setting(name, "not set", "only glibc's is known")
+    library = ctypes.CDLL(None)
+    if not all(library.mallopt(parameter, value) for parameter, value in _KEEP_MEMORY.values()):
+        return Setting(name, "not set", "glibc refused")
+    return Setting(name, ", ".join(_KEEP_MEMORY), "large temporaries stay in the process")
+
+
+def check_products() -> float:
+    """Return the largest relative error of a matrix product of Paddle against NumPy in float64.
+
+    Raises:
+        RuntimeError: it is not what float32 allows: the BLAS path does not suit this processor.
+    """
+    import paddle
+
+    generator = np.random.default_rng(0)
+    a, b = (generator.standard_normal((67, 67)) for _ in range(2))
+    product = paddle.matmul(paddle.to_tensor(a, "float32"), paddle.to_tensor(b, "float32")).numpy()
+    error = float(np.abs(product - a @ b).max() / np.abs(a @ b).max())
+    if not error < 1e-5:
+        raise RuntimeError(
+            f"Paddle's matrix products are wrong by {error:.2g} on this processor; "
+            "set MKL_DEBUG_CPU_TYPE=0 in the environment"
+        )
+    return error
 
 
 def data_directories(data_dir: Optional[str]) -> list[Path]:
@@ -33,8 +202,8 @@ def data_directories(data_dir: Optional[str]) -> list[Path]:
 
 def derive_seed(seed: int, purpose: str, *counters: int) -> int:
     """Return a seed, 0 to 2**32 - 1, of its own for each purpose and each epoch, batch or rank."""
-    entropy = [seed, zlib.crc32(purpose.encode()), *counters]
-    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    key = (zlib.crc32(purpose.encode()), *counters)
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
 
 
 def random_generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
@@ -52,17 +221,12 @@ def describe_environment() -> dict[str, Any]:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "processor": _processor_name(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
+        "cores": available_cores(),
     }
 
 
 def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return _read_cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 class StopRequest:
@@ -93,3 +257,26 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+
+
+def main() -> int:
+    """Prepare the process and report what was found and done."""
+    from app.console import CommandParser
+
+    CommandParser(
+        prog="python -m app.runtime",
+        description="Report what the program finds and sets before it uses Paddle.",
+    ).parse_args()
+    settings = prepare()
+    for name, value in describe_environment().items():
+        sys.stdout.write(f"{name:20} {value}\n")
+    for setting in settings:
+        sys.stdout.write(f"{setting.name:20} {setting.value} ({setting.reason})\n")
+    sys.stdout.write(f"{'matrix product':20} right to {check_products():.1e} of its largest value\n")
+    return 0
+
+
+if __name__ == "__main__":
+    from app.console import run_command
+
+    run_command(main)
