@@ -19,6 +19,7 @@ import paddle
 from numpy.typing import NDArray
 
 from app.errors import CheckpointError
+from app.fast_layers import accelerate
 from app.files import write_atomically, write_json
 from app.models import TwoConvNet, infer_architecture
 
@@ -117,6 +118,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         network = TwoConvNet(**{**architecture, **_hidden_choices(metadata)})
     except ValueError as error:
         raise CheckpointError(f"{path}: not a checkpoint of this program's network: {error}") from error
+    accelerate(network)
     set_state(network, state, path)
     network.eval()
     return Checkpoint(path, network, metadata)

@@ -29,6 +29,7 @@ _LOWEST = {
     "shift": 0,
     "batch_size": 1,
     "epochs": 1,
+    "workers": 1,
     "evaluation_batch_size": 1,
     "log_every": 0,
     "limit_train_batches": 1,
@@ -80,7 +81,7 @@ class TrainConfig:
     data_dir: Optional[str] = _option(None, "folder of the four MNIST files (gzip or plain)")
     data: Optional[str] = _option(None, "train on this file in the tutorial's format, mnist.json.gz, instead")
     validation_size: Optional[int] = _option(
-        None, "last training images set apart for validation; 0 for none (a sixth: MNIST's last 10,000)"
+        None, "last training images set apart for validation; 0 for none (auto: a sixth)"
     )
 
     channels: tuple[int, int] = _option((20, 20), "output channels of the two convolutions")
@@ -106,6 +107,9 @@ class TrainConfig:
     )
     warmup: float = _option(0.25, "share of the run in which one-cycle raises the learning rate")
 
+    workers: Optional[int] = _option(
+        None, "threads that share each batch (auto: one per core, but one in all with dropout)"
+    )
     evaluation_batch_size: int = _option(1000, "images in an evaluation step; does not change the result")
     log_every: int = _option(0, "print the loss every so many batches, as the tutorial does; 0 for never")
     limit_train_batches: Optional[int] = _option(None, "end each epoch after so many batches: a quick trial")
@@ -130,6 +134,8 @@ class TrainConfig:
         self._require("momentum", lambda momentum: 0 <= momentum < 1, "at least 0 and below 1")
         self._require("warmup", lambda share: 0 <= share < 1, "at least 0 and below 1")
         self._require("learning_rate", lambda rate: rate > 0, "above 0")
+        if self.dropout and (self.workers or 1) > 1:
+            raise UsageError("--workers: dropout draws from one generator of Paddle, it needs 1 worker")
         if self.nesterov and self.momentum == 0:
             raise UsageError("--nesterov: needs a --momentum above 0")
 
@@ -219,7 +225,12 @@ def config_from_arguments(arguments: argparse.Namespace) -> TrainConfig:
     return dataclasses.replace(PRESETS[arguments.preset], **given_options(arguments))
 
 
+def _whole_number_or_auto(text: str) -> Optional[int]:
+    return None if text == "auto" else int(text)
+
+
 def _argument_type(name: str, kind: Any) -> dict[str, Any]:
+    optional_number = kind == Optional[int]
     kind = _strip_optional(kind)
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
@@ -227,7 +238,7 @@ def _argument_type(name: str, kind: Any) -> dict[str, Any]:
         return {"type": get_args(kind)[0], "nargs": len(get_args(kind)), "metavar": ("FIRST", "SECOND")}
     choices = _metadata(name)["choices"]
     return {
-        "type": kind,
+        "type": _whole_number_or_auto if optional_number else kind,
         "choices": choices,
         "metavar": None if choices else {int: "N", float: "X", str: "PATH"}[kind],
     }

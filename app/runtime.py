@@ -62,6 +62,8 @@ def prepare() -> tuple[Setting, ...]:
     # of this program can do nothing about either.
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
+    # A run that diverges is told so once, not operation by operation.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"app\.fast_layers")
     return (
         _set_variable(
             "OMP_NUM_THREADS", "1", f"{available_cores()} cores are used by as many threads of the program"

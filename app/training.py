@@ -33,9 +33,11 @@ from app.datasets.dataset import (
 from app.distributed import Workers
 from app.errors import CheckpointError, UsageError, UserError
 from app.evaluation import Evaluation, evaluate, format_accuracy
+from app.fast_layers import accelerate
 from app.files import write_atomically, write_json
 from app.losses import cross_entropy
 from app.models import TwoConvNet, compute_logits
+from app.replicas import Replicas
 from app.report import write_report
 
 
@@ -101,9 +103,9 @@ def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]
         TrainingStoppedError: Ctrl-C or SIGTERM; the state is saved and `resume` continues from it.
         UserError: the loss is no longer finite.
     """
-    run = _Run(config, run_dir, display)
+    run = _Run(_with_workers(config), run_dir, display)
     if run.workers.is_first:
-        _create_run_dir(run_dir, config)
+        _create_run_dir(run_dir, run.config)
     return run.finish()
 
 
@@ -142,6 +144,14 @@ def learning_rate_factor(config: TrainConfig, step: int, steps: int) -> float:
     if step < peak:
         return (step + 1) / (peak + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - peak) / max(steps - peak, 1)))
+
+
+def _with_workers(config: TrainConfig) -> TrainConfig:
+    """Return `config` with the number of threads settled, so that a resumed run has as many."""
+    if config.workers is not None:
+        return config
+    alone = config.dropout > 0 or paddle.distributed.get_world_size() > 1
+    return dataclasses.replace(config, workers=1 if alone else runtime.available_cores())
 
 
 def _create_run_dir(run_dir: Path, config: TrainConfig) -> None:
@@ -192,6 +202,7 @@ class _Run:
                 hidden=config.hidden,
                 dropout=config.dropout,
             )
+            accelerate(network)
             if config.momentum:
                 optimizer = paddle.optimizer.Momentum(
                     schedule, config.momentum, network.parameters(), use_nesterov=config.nesterov
@@ -234,6 +245,7 @@ class _Run:
             f"{len(self.validation.images):,} validation, {len(self.data.test.images):,} test images"
         )
         self.display.start(self.config.epochs * per_epoch, done)
+        self.replicas = Replicas(self.network, self.config.workers or 1, cross_entropy)
         try:
             with runtime.StopRequest() as stop:
                 while self.progress.epoch < self.config.epochs:
@@ -250,7 +262,7 @@ class _Run:
         started = time.perf_counter()
         losses: list[tuple[paddle.Tensor, int]] = []
         stopped = False
-        self.network.train()
+        self.replicas.train()
         for images, labels in self._load_batches():
             count = self._batch_count(progress.batch)
             learning_rate = self.optimizer.get_lr()
@@ -293,14 +305,8 @@ class _Run:
         if self.config.dropout:
             counters = (self.progress.epoch, self.progress.batch, self.workers.rank)
             paddle.seed(runtime.derive_seed(self.config.seed, "dropout", *counters))
-        if len(labels):
-            loss = cross_entropy(self.network(images), labels)
-            if self.workers.size > 1:
-                loss = loss * (len(labels) / count)
-            loss.backward()
-        else:
-            loss = paddle.zeros([])
-        loss, stopped = self.workers.combine(self.network, loss.detach(), wants_stop)
+        loss = self.replicas.backward(images, labels, count)
+        loss, stopped = self.workers.combine(self.network, loss, wants_stop)
         self.optimizer.step()
         self.optimizer.clear_grad()
         self.schedule.step()
@@ -378,7 +384,7 @@ class _Run:
                     "epoch": self.progress.epoch,
                     "metrics": record,
                     "data": self._describe_data(),
-                    "environment": {**runtime.describe_environment(), "workers": self.workers.size},
+                    "environment": {**runtime.describe_environment(), "processes": self.workers.size},
                     "finished": finished,
                 },
             )

@@ -39,6 +39,8 @@ def test_without_options_the_default_preset_is_used():
         (["--channels", "8", "16"], {"channels": (8, 16)}),
         (["--no-batch-norm"], {"batch_norm": False}),
         (["--learning-rate", "5e-2", "--no-nesterov"], {"learning_rate": 0.05, "nesterov": False}),
+        (["--workers", "3"], {"workers": 3}),
+        (["--workers", "auto"], {"workers": None}),
         (["--validation-size", "0"], {"validation_size": 0}),
         (["--downsampling", "max-pool"], {"downsampling": "max-pool"}),
     ],
@@ -82,11 +84,18 @@ def test_every_field_but_the_preset_has_an_option():
         ("limit_train_batches", 0),
         ("batch_norm", 1),
         ("seed", None),
+        ("workers", 0),
     ],
 )
 def test_impossible_values_are_refused_by_name(name, value):
     with pytest.raises(UsageError, match="--" + name.replace("_", "-")):
         TrainConfig(**{name: value})
+
+
+def test_dropout_is_for_one_worker():
+    assert TrainConfig(dropout=0.5, workers=1).workers == 1
+    with pytest.raises(UsageError, match="--workers"):
+        TrainConfig(dropout=0.5, workers=2)
 
 
 def test_nesterov_needs_momentum():

@@ -8,16 +8,17 @@ import pytest
 from app.checkpoint import load_state
 from app.config import PRESETS, TrainConfig
 from app.errors import CheckpointError, UsageError, UserError
+from app.runtime import available_cores
 from app.training import TrainingStoppedError, learning_rate_factor, resume, train
 
-# Everything that carries state from step to step is on.
+# Everything that carries state from step to step is on, but dropout: it is for one worker only.
 CONFIG = TrainConfig(
     channels=(4, 4),
     kernel_size=3,
     batch_norm=True,
     hidden=16,
-    dropout=0.2,
     shift=1,
+    workers=2,
     batch_size=64,
     epochs=3,
     learning_rate=0.1,
@@ -147,8 +148,17 @@ def test_resuming_a_finished_run_changes_nothing(config, tmp_path):
     assert second.test.to_json() == first.test.to_json()
 
 
-def test_plain_sgd_resumes_too(config, tmp_path):
-    plain = dataclasses.replace(config, momentum=0.0, nesterov=False, schedule="constant")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"momentum": 0.0, "nesterov": False, "schedule": "constant"},
+        {"dropout": 0.2, "workers": None},
+        {"batch_norm": False, "downsampling": "stride", "hidden": 0, "workers": 3},
+    ],
+    ids=["plain SGD", "dropout", "strided"],
+)
+def test_other_choices_resume_too(config, tmp_path, changes):
+    plain = dataclasses.replace(config, **changes)
     train(plain, tmp_path / "whole")
     with pytest.raises(TrainingStoppedError):
         train(plain, tmp_path / "parts", InterruptAt(9))
@@ -211,6 +221,21 @@ def test_divergence_is_said_and_not_saved(config, tmp_path):
     with pytest.raises(UserError, match="diverged"):
         train(wild, tmp_path / "run")
     assert not (tmp_path / "run" / "best.pdparams").exists()
+
+
+def test_the_number_of_workers_is_settled_when_the_run_begins(config, tmp_path):
+    train(dataclasses.replace(config, workers=None, epochs=1), tmp_path / "auto")
+    settled = json.loads((tmp_path / "auto" / "config.json").read_text())["workers"]
+    assert settled == available_cores()
+
+
+def test_workers_train_to_the_same_parameters_up_to_rounding(config, tmp_path):
+    plain = dataclasses.replace(config, batch_norm=False, epochs=1)
+    for workers in (1, 2):
+        train(dataclasses.replace(plain, workers=workers), tmp_path / str(workers))
+    one, two = (load_state(tmp_path / name / "last.pdparams") for name in ("1", "2"))
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 def test_a_batch_larger_than_the_data_is_an_error_when_it_would_be_dropped(config, tmp_path):
