@@ -168,25 +168,29 @@ class TrainConfig:
         return cls(**values)
 
 
+# Strided convolutions with batch norm cost a third of the tutorial's network and learn faster; Nesterov
+# momentum under a one-cycle schedule and random shifts by a pixel give the accuracy in a few epochs.
+_DEFAULT = TrainConfig(
+    preset="default",
+    channels=(16, 32),
+    downsampling="stride",
+    batch_norm=True,
+    hidden=128,
+    shift=1,
+    batch_size=256,
+    epochs=5,
+    learning_rate=0.3,
+    momentum=0.9,
+    nesterov=True,
+    schedule="one-cycle",
+)
+
 PRESETS = {
     # The source tutorial, to the letter: its network, its optimiser, its log lines.
     "tutorial": TrainConfig(drop_last_batch=True, evaluation_batch_size=128, log_every=200),
-    # Strided convolutions with batch norm cost a third of the tutorial's network and learn faster; Nesterov
-    # momentum under a one-cycle schedule and small random shifts give the accuracy in a few epochs.
-    "default": TrainConfig(
-        preset="default",
-        channels=(16, 32),
-        downsampling="stride",
-        batch_norm=True,
-        hidden=128,
-        shift=1,
-        batch_size=128,
-        epochs=5,
-        learning_rate=0.1,
-        momentum=0.9,
-        nesterov=True,
-        schedule="one-cycle",
-    ),
+    "default": _DEFAULT,
+    # The quickest way to 99.0%: so short a run needs the smaller batch's larger number of steps.
+    "fast": dataclasses.replace(_DEFAULT, preset="fast", epochs=2, batch_size=128, learning_rate=0.2),
 }
 
 
