@@ -1,4 +1,4 @@
-"""Data-parallel training: what the workers of `python -m paddle.distributed.launch` tell each other."""
+"""Data-parallel training: what the processes of `python -m paddle.distributed.launch` tell each other."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from paddle import distributed, nn
 
 
-class Workers:
+class Processes:
     """The processes that train one network together; a single process when there was no launcher.
 
-    Every worker holds the whole network and takes its share of each batch. The gradients of the shares are
+    Every process holds the whole network and takes its share of each batch. The gradients of the shares are
     added up, so a step equals the step of one process on the whole batch, up to float32 rounding. Batch
-    norm is the exception: each worker normalises by the statistics of its own share, and the running
-    statistics are the mean over the workers.
+    norm is the exception: each process normalises by the statistics of its own share, and the running
+    statistics are the mean over the processes.
     """
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Workers:
 
     @property
     def is_first(self) -> bool:
-        """Whether this worker is the one that writes files and speaks to the person."""
+        """Whether this process is the one that writes files and speaks to the person."""
         return self.rank == 0
 
     def combine(self, network: nn.Layer, loss: paddle.Tensor, wants_stop: bool) -> tuple[paddle.Tensor, bool]:
-        """Add up gradients and losses over the workers and average the running statistics, in one message.
+        """Add up gradients and losses over the processes and average the running statistics, in one message.
 
-        A parameter without a gradient counts as zero. Returns the sum of the losses, and whether any worker
+        A parameter without a gradient counts as zero. Returns the sum of the losses, and whether any process
         wants to stop: all of them learn it after the same step.
         """
         if self.size == 1:
@@ -57,7 +57,7 @@ class Workers:
         return sums[-2].reshape([]), bool(sums[-1].item())
 
     def gather(self, part: NDArray[np.float32], where: slice, count: int) -> NDArray[np.float32]:
-        """Return [count, ...] rows of which each worker computed those at `where`."""
+        """Return [count, ...] rows of which each process computed those at `where`."""
         if self.size == 1:
             return part
         rows = np.zeros((count, *part.shape[1:]), np.float32)
@@ -67,7 +67,7 @@ class Workers:
         return np.asarray(message.numpy())
 
     def check_equal(self, network: nn.Layer) -> None:
-        """Raise RuntimeError unless all workers hold the very same parameters."""
+        """Raise RuntimeError unless all processes hold the very same parameters."""
         if self.size == 1:
             return
         digest = 0
@@ -77,4 +77,4 @@ class Workers:
         distributed.all_reduce(digests, distributed.ReduceOp.MAX)
         highest, lowest = digests.numpy()[0], -digests.numpy()[1]
         if highest != lowest:
-            raise RuntimeError(f"worker {self.rank} holds other parameters than another worker")
+            raise RuntimeError(f"process {self.rank} holds other parameters than another process")

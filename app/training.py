@@ -30,7 +30,7 @@ from app.datasets.dataset import (
     load_data,
     share_of,
 )
-from app.distributed import Workers
+from app.distributed import Processes
 from app.errors import CheckpointError, UsageError, UserError
 from app.evaluation import Evaluation, evaluate, format_accuracy
 from app.fast_layers import accelerate
@@ -50,10 +50,10 @@ class TrainResult:
     """The records of metrics.jsonl, one per epoch."""
 
     validation: Optional[Evaluation]
-    """Of the chosen parameters on the validation images; None without any, or on a later worker."""
+    """Of the chosen parameters on the validation images; None without any, or on a later process."""
 
     test: Optional[Evaluation]
-    """Of the same parameters on the test images, looked at once; None on a later worker."""
+    """Of the same parameters on the test images, looked at once; None on a later process."""
 
 
 class TrainingStoppedError(Exception):
@@ -104,7 +104,7 @@ def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]
         UserError: the loss is no longer finite.
     """
     run = _Run(_with_workers(config), run_dir, display)
-    if run.workers.is_first:
+    if run.processes.is_first:
         _create_run_dir(run_dir, run.config)
     return run.finish()
 
@@ -170,8 +170,8 @@ class _Run:
     def __init__(self, config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]) -> None:
         self.config = config
         self.run_dir = run_dir
-        self.workers = Workers()
-        visible = display is not None and self.workers.is_first
+        self.processes = Processes()
+        visible = display is not None and self.processes.is_first
         self.display = display if display and visible else TrainingDisplay(visible=False)
         self.data: DataSet = load_data(config)
         self.checksum = self.data.checksum()
@@ -252,8 +252,8 @@ class _Run:
                     self._train_epoch(stop)
         finally:
             self.display.close()
-        self.workers.check_equal(self.network)
-        if not self.workers.is_first:
+        self.processes.check_equal(self.network)
+        if not self.processes.is_first:
             return TrainResult(self.run_dir, self.progress.history, None, None)
         return self._report()
 
@@ -288,8 +288,8 @@ class _Run:
                 self.dataset,
                 self.config,
                 self.progress.epoch,
-                self.workers.rank,
-                self.workers.size,
+                self.processes.rank,
+                self.processes.size,
                 self.progress.batch,
             )
         )
@@ -301,12 +301,12 @@ class _Run:
     def _step(
         self, images: paddle.Tensor, labels: paddle.Tensor, count: int, wants_stop: bool
     ) -> tuple[paddle.Tensor, bool]:
-        """Train on this worker's share of a batch of `count`; return the whole batch's mean loss."""
+        """Train on this process's share of a batch of `count`; return the whole batch's mean loss."""
         if self.config.dropout:
-            counters = (self.progress.epoch, self.progress.batch, self.workers.rank)
+            counters = (self.progress.epoch, self.progress.batch, self.processes.rank)
             paddle.seed(runtime.derive_seed(self.config.seed, "dropout", *counters))
         loss = self.replicas.backward(images, labels, count)
-        loss, stopped = self.workers.combine(self.network, loss, wants_stop)
+        loss, stopped = self.processes.combine(self.network, loss, wants_stop)
         self.optimizer.step()
         self.optimizer.clear_grad()
         self.schedule.step()
@@ -354,11 +354,11 @@ class _Run:
             count = min(count, limit * self.config.evaluation_batch_size)
         if count == 0:
             return None
-        share = share_of(count, self.workers.rank, self.workers.size)
+        share = share_of(count, self.processes.rank, self.processes.size)
         part = compute_logits(
             self.network, self.validation.images[:count][share], self.config.evaluation_batch_size
         )
-        return evaluate(self.workers.gather(part, share, count), self.validation.labels[:count])
+        return evaluate(self.processes.gather(part, share, count), self.validation.labels[:count])
 
     def _log_epoch(self, record: dict[str, Any], validation: Optional[Evaluation]) -> None:
         parts = [
@@ -373,7 +373,7 @@ class _Run:
         self.display.line("  ".join(parts))
 
     def _save(self, name: str, record: Optional[dict[str, Any]], *, finished: bool = False) -> None:
-        if self.workers.is_first:
+        if self.processes.is_first:
             checkpoints.save_checkpoint(
                 self.run_dir / f"{name}.pdparams",
                 checkpoints.get_state(self.network),
@@ -384,7 +384,7 @@ class _Run:
                     "epoch": self.progress.epoch,
                     "metrics": record,
                     "data": self._describe_data(),
-                    "environment": {**runtime.describe_environment(), "processes": self.workers.size},
+                    "environment": {**runtime.describe_environment(), "processes": self.processes.size},
                     "finished": finished,
                 },
             )
@@ -401,7 +401,7 @@ class _Run:
 
     def _save_last(self, *, finished: bool = False) -> None:
         """Write the state of the run; `last.pdopt` alone is what a resume reads."""
-        if not self.workers.is_first:
+        if not self.processes.is_first:
             return
         progress = {**dataclasses.asdict(self.progress), "checksum": self.checksum}
         optimizer = {

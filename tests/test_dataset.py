@@ -109,7 +109,7 @@ def test_images_keep_their_labels(digits):
 def test_workers_share_each_batch_without_changing_it(digits, workers):
     dataset, config = MnistDataset(digits), dataclasses.replace(CONFIG, shift=2)
     alone = epoch_of(dataset, config, 3)
-    together = [epoch_of(dataset, config, 3, rank=rank, workers=workers) for rank in range(workers)]
+    together = [epoch_of(dataset, config, 3, rank=rank, processes=workers) for rank in range(workers)]
     for batch, (images, labels) in enumerate(alone):
         np.testing.assert_array_equal(np.concatenate([part[batch][0] for part in together]), images)
         np.testing.assert_array_equal(np.concatenate([part[batch][1] for part in together]), labels)

@@ -14,7 +14,7 @@ from app.training import train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# 501 training images in batches of 50: the last batch holds one image, so a worker's share of it is empty.
+# 501 training images in batches of 50: the last batch holds one image, so a process's share of it is empty.
 OPTIONS = {
     "channels": (4, 4),
     "kernel_size": 3,
@@ -104,34 +104,34 @@ from app import runtime
 runtime.prepare()
 import numpy as np
 import paddle
-from app.distributed import Workers
+from app.distributed import Processes
 from app.models import TwoConvNet
 
-workers = Workers()
+processes = Processes()
 paddle.seed(0)
 network = TwoConvNet((2, 2), batch_norm=True)
-workers.check_equal(network)
+processes.check_equal(network)
 
 # The running statistics are averaged, the gradients and losses added up, and one wish to stop reaches all.
-network.norm1._mean.set_value(paddle.full([2], float(workers.rank)))
+network.norm1._mean.set_value(paddle.full([2], float(processes.rank)))
 network.eval()
-if workers.rank == 0:
+if processes.rank == 0:
     network(paddle.ones([1, 1, 28, 28])).sum().backward()
-loss, stop = workers.combine(network, paddle.to_tensor(1.5), wants_stop=workers.rank == 1)
+loss, stop = processes.combine(network, paddle.to_tensor(1.5), wants_stop=processes.rank == 1)
 assert float(loss) == 3.0 and stop
 np.testing.assert_array_equal(network.norm1._mean.numpy(), [0.5, 0.5])
 np.testing.assert_array_equal(network.fc.bias.grad.numpy(), np.ones(10))
 
-own_rows = slice(0, 1) if workers.rank == 0 else slice(1, 3)
-part = np.full((own_rows.stop - own_rows.start, 2), workers.rank + 1, np.float32)
-rows = workers.gather(part, own_rows, 3)
+own_rows = slice(0, 1) if processes.rank == 0 else slice(1, 3)
+part = np.full((own_rows.stop - own_rows.start, 2), processes.rank + 1, np.float32)
+rows = processes.gather(part, own_rows, 3)
 np.testing.assert_array_equal(rows[:, 0], [1, 2, 2])
 
-network.fc.bias.set_value(paddle.full([10], float(workers.rank)))
+network.fc.bias.set_value(paddle.full([10], float(processes.rank)))
 try:
-    workers.check_equal(network)
+    processes.check_equal(network)
 except RuntimeError:
-    Path(sys.argv[1], f"noticed-{workers.rank}").touch()
+    Path(sys.argv[1], f"noticed-{processes.rank}").touch()
 """
 
 

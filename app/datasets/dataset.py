@@ -69,17 +69,17 @@ class MnistDataset(paddle.io.Dataset):
 
 
 class TrainingBatches(paddle.io.Dataset):
-    """The batches of one epoch, each assembled as a whole: item k is batch k, or this worker's share of it.
+    """The batches of one epoch, each assembled as a whole: item k is batch k, or this process's share of it.
 
     The order depends on (seed, epoch) alone and the distortions of a batch on (seed, epoch, batch), so
-    neither a resume nor the number of workers changes what is trained on.
+    neither a resume nor the number of processes changes what is trained on.
 
     Args:
         dataset: the images to train on.
         config: gives the batch size, the seed and the distortions.
         epoch: counted from 0.
-        rank: this worker.
-        workers: how many share each batch, in contiguous parts.
+        rank: this process.
+        processes: how many share each batch, in contiguous parts.
         first_batch: where to begin, after a resume in the middle of an epoch.
     """
 
@@ -89,7 +89,7 @@ class TrainingBatches(paddle.io.Dataset):
         config: TrainConfig,
         epoch: int,
         rank: int = 0,
-        workers: int = 1,
+        processes: int = 1,
         first_batch: int = 0,
     ) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class TrainingBatches(paddle.io.Dataset):
         self.config = config
         self.epoch = epoch
         self.rank = rank
-        self.workers = workers
+        self.processes = processes
         self.first_batch = first_batch
         self.order = runtime.random_generator(config.seed, "shuffle", epoch).permutation(len(dataset))
 
@@ -111,7 +111,7 @@ class TrainingBatches(paddle.io.Dataset):
         if self.config.shift:
             generator = runtime.random_generator(self.config.seed, "augment", self.epoch, batch)
             images = shift(images, self.config.shift, generator)
-        share = share_of(len(indices), self.rank, self.workers)
+        share = share_of(len(indices), self.rank, self.processes)
         labels = self.dataset.digits.labels[indices[share], np.newaxis]
         return to_model_input(images[share]), labels
 
@@ -127,9 +127,9 @@ def images_per_epoch(count: int, config: TrainConfig) -> int:
     return min(count, batches_per_epoch(count, config) * config.batch_size)
 
 
-def share_of(count: int, rank: int, workers: int) -> slice:
-    """Return worker `rank`'s contiguous part of `count` items; the parts hold each item once."""
-    return slice(count * rank // workers, count * (rank + 1) // workers)
+def share_of(count: int, number: int, parts: int) -> slice:
+    """Return the contiguous part `number` of `count` items; the parts hold each item once."""
+    return slice(count * number // parts, count * (number + 1) // parts)
 
 
 def load_batches(batches: TrainingBatches) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
