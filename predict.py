@@ -84,17 +84,22 @@ def check_exists(checkpoint: Path) -> None:
 
 
 def list_pictures(paths: Sequence[Path]) -> tuple[list[Path], int]:
-    """Return the picture files that `paths` name or hold, and how many of `paths` name or hold none."""
+    """Return the picture files that `paths` name or hold, and how many files and folders cannot be opened."""
     from app.pictures import find_pictures
 
-    pictures, failures = [], 0
+    pictures: list[Path] = []
+    errors: list[PictureError] = []
     for path in paths:
         try:
-            pictures += find_pictures(path)
+            found, unreadable = find_pictures(path)
         except PictureError as error:
-            say(f"error: {error}")
-            failures += 1
-    return pictures, failures
+            errors.append(error)
+        else:
+            pictures += found
+            errors += unreadable
+    for error in errors:
+        say(f"error: {error}")
+    return pictures, len(errors)
 
 
 def format_line(prediction: Prediction) -> str:

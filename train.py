@@ -38,6 +38,10 @@ def resume_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in given:
         if name not in ("data", "data_dir"):
             raise UsageError(f"{option_name(name)}: a resumed run keeps its configuration")
+    if "preset" in arguments:
+        raise UsageError("--preset: a resumed run keeps its configuration")
+    if arguments.print_config:
+        raise UsageError("--print-config: shows what a new run would use, not a resumed one")
     if arguments.run_dir is not None:
         raise UsageError("--run-dir: a resumed run stays in its folder")
     return given

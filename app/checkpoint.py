@@ -29,6 +29,7 @@ State = Mapping[str, NDArray[Any]]
 # Far above what any network of this program needs; a file beyond them is not one of its checkpoints.
 MAX_FILE_BYTES = 256 << 20
 MAX_OPCODES = 10_000
+MAX_DESCRIPTION_BYTES = 1 << 20
 _REFUSED_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
 
 
@@ -104,18 +105,18 @@ def resolve_checkpoint(path: Path) -> Path:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Load a `.pdparams` file, this program's or the tutorial's, and build its network.
 
-    The architecture follows from the parameters' names and shapes; the JSON beside the file, if there is
-    one, adds what they do not show. Nothing in the file is executed.
+    The architecture follows from the parameters' names and shapes, but for the way in which the network
+    halves the picture: that is in the JSON beside the file. Without JSON, the plain network of the tutorial
+    pools; any other is refused. Nothing in the file is executed.
 
     Raises:
         CheckpointError: the file is missing, damaged, hostile, or not of a `TwoConvNet`.
     """
     state = load_state(path)
-    sidecar = path.with_suffix(".json")
-    metadata = read_json(sidecar) if sidecar.exists() else {}
+    metadata = _read_description(path)
     try:
         architecture = infer_architecture({name: array.shape for name, array in state.items()})
-        network = TwoConvNet(**{**architecture, **_hidden_choices(metadata)})
+        network = TwoConvNet(**architecture, downsampling=_downsampling(metadata, architecture))
     except ValueError as error:
         raise CheckpointError(f"{path}: not a checkpoint of this program's network: {error}") from error
     accelerate(network)
@@ -124,12 +125,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, network, metadata)
 
 
-def _hidden_choices(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of the architecture that leave no trace in the parameters' shapes."""
-    network = metadata.get("network")
-    if not isinstance(network, dict):
+def _read_description(path: Path) -> dict[str, Any]:
+    """Return the JSON beside `path` if it is this program's, else an empty dict."""
+    sidecar = path.with_suffix(".json")
+    # The tutorial's data may lie beside its parameters as mnist.json: a list of hundreds of megabytes.
+    if not sidecar.exists() or sidecar.stat().st_size > MAX_DESCRIPTION_BYTES:
         return {}
-    return {name: network[name] for name in ("downsampling",) if name in network}
+    metadata = read_json(sidecar)
+    if metadata.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise CheckpointError(f"{sidecar}: describes other parameters than those in {path.name}")
+    return metadata
+
+
+def _downsampling(metadata: Mapping[str, Any], architecture: Mapping[str, Any]) -> str:
+    network = metadata.get("network")
+    if isinstance(network, dict) and "downsampling" in network:
+        return str(network["downsampling"])
+    if architecture["batch_norm"] or architecture["hidden"]:
+        raise ValueError("the JSON file beside it, which says how the network halves the picture, is missing")
+    return "max-pool"
 
 
 def set_state(network: paddle.nn.Layer, state: State, path: Path) -> None:
@@ -140,19 +154,22 @@ def set_state(network: paddle.nn.Layer, state: State, path: Path) -> None:
             shape, or not finite.
     """
     own = network.state_dict()
+    values = {}
     for name in own:
         if name not in state:
             raise CheckpointError(f"{path}: the parameter {name} is missing")
     for name, array in state.items():
         if name not in own:
-            raise CheckpointError(f"{path}: unexpected parameter {name}")
+            raise CheckpointError(f"{path}: unexpected parameter {name!a:.60}")
         expected = list(own[name].shape)
         if list(array.shape) != expected:
             raise CheckpointError(f"{path}: {name} has shape {list(array.shape)}, expected {expected}")
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise CheckpointError(f"{path}: {name} holds values that are not finite numbers")
-    for name, array in state.items():
-        own[name].set_value(np.ascontiguousarray(array, np.float32))
+        with np.errstate(over="ignore"):
+            values[name] = np.ascontiguousarray(array, np.float32)
+        if array.dtype.kind != "f" or not np.isfinite(values[name]).all():
+            raise CheckpointError(f"{path}: {name} holds values that are not finite float32 numbers")
+    for name, array in values.items():
+        own[name].set_value(array)
 
 
 def get_state(network: paddle.nn.Layer) -> dict[str, NDArray[np.float32]]:
@@ -174,7 +191,7 @@ def load_state(path: Path) -> dict[str, NDArray[Any]]:
             raise CheckpointError(f"{path}: expected arrays by name, found a name of {type(name).__name__}")
         if not isinstance(value, np.ndarray):
             found = type(value).__name__
-            raise CheckpointError(f"{path}: expected an array at {name:.60}, found {found}")
+            raise CheckpointError(f"{path}: expected an array at {name!a:.60}, found {found}")
     if not content:
         raise CheckpointError(f"{path}: the state dict is empty")
     return content
@@ -213,17 +230,7 @@ def _check_opcodes(data: bytes) -> None:
     for count, (opcode, argument, _position) in enumerate(pickletools.genops(data)):
         if count > MAX_OPCODES:
             raise CheckpointError("not a Paddle state dict: too many pickle instructions")
-        if opcode.name in (
-            "EXT1",
-            "EXT2",
-            "EXT4",
-            "PERSID",
-            "BINPERSID",
-            "INST",
-            "OBJ",
-            "NEWOBJ",
-            "NEWOBJ_EX",
-        ):
+        if opcode.name in _REFUSED_OPCODES:
             raise CheckpointError(f"refused: a state dict needs no pickle instruction {opcode.name}")
         if opcode.name in ("INT", "LONG", "LONG4") and len(str(argument)) > 40:
             raise CheckpointError("refused: a state dict needs no such large number")
@@ -270,6 +277,13 @@ def _latin1_bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _short_tuple(items: Any) -> tuple[Any, ...]:
+    """Stands for `tuple`, by which Paddle 2 spells (generated name, array)."""
+    if not isinstance(items, tuple) or len(items) != 2:
+        raise CheckpointError("refused: a tuple that is no pair")
+    return items
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles arrays, numbers, strings and containers of them; refuses every other name."""
 
@@ -279,7 +293,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         ("numpy.core.multiarray", "_reconstruct"): _new_array,
         ("numpy._core.multiarray", "_reconstruct"): _new_array,
         ("collections", "OrderedDict"): dict,
-        ("builtins", "tuple"): tuple,
+        ("builtins", "tuple"): _short_tuple,
         ("_codecs", "encode"): _latin1_bytes,
     }
 

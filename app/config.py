@@ -110,7 +110,7 @@ class TrainConfig:
     workers: Optional[int] = _option(
         None, "threads that share each batch (auto: one per core, but one in all with dropout)"
     )
-    evaluation_batch_size: int = _option(1000, "images in an evaluation step; does not change the result")
+    evaluation_batch_size: int = _option(250, "images in an evaluation step; does not change the result")
     log_every: int = _option(0, "print the loss every so many batches, as the tutorial does; 0 for never")
     limit_train_batches: Optional[int] = _option(None, "end each epoch after so many batches: a quick trial")
     limit_validation_batches: Optional[int] = _option(None, "validate on so many batches only")
@@ -197,7 +197,10 @@ PRESETS = {
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--preset` and an option for every other field of `TrainConfig` to `parser`."""
     parser.add_argument(
-        "--preset", choices=sorted(PRESETS), default="default", help="set of choices to start from (default)"
+        "--preset",
+        choices=sorted(PRESETS),
+        default=argparse.SUPPRESS,
+        help="set of choices to start from (default)",
     )
     group = parser.add_argument_group("choices of the preset that can be overridden")
     for name, kind in get_type_hints(TrainConfig).items():
@@ -226,7 +229,7 @@ def config_from_arguments(arguments: argparse.Namespace) -> TrainConfig:
     Raises:
         UsageError: an impossible value.
     """
-    return dataclasses.replace(PRESETS[arguments.preset], **given_options(arguments))
+    return dataclasses.replace(PRESETS[getattr(arguments, "preset", "default")], **given_options(arguments))
 
 
 def _whole_number_or_auto(text: str) -> Optional[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -28,8 +29,13 @@ def run_command(main: Callable[[], int]) -> None:
     """Run `main` and leave the process with its exit code.
 
     A `UserError` becomes one line on standard error; Ctrl-C ends with 130; a reader that closes the pipe
-    (`| head`) ends the program quietly. Any other exception is a bug and keeps its traceback.
+    (`| head`) ends the program quietly. What the system refuses (a full disk, say) is one line, too. Any
+    other exception is a bug and keeps its traceback.
     """
+    # A stream that was closed before the start is None.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w")))
     try:
         code = main()
         sys.stdout.flush()
@@ -41,9 +47,17 @@ def run_command(main: Callable[[], int]) -> None:
         code = 130
     except BrokenPipeError:
         # The interpreter flushes standard output once more at exit; give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         code = 141
+    except OSError as error:
+        _discard_output()
+        say(f"error: {error}")
+        code = 1
     sys.exit(code)
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(line: str) -> None:

@@ -56,6 +56,14 @@ class Processes:
             statistic.set_value(total.reshape(statistic.shape))
         return sums[-2].reshape([]), bool(sums[-1].item())
 
+    def any(self, wish: bool) -> bool:
+        """Return whether any process wishes it."""
+        if self.size == 1:
+            return wish
+        message = paddle.to_tensor([float(wish)])
+        distributed.all_reduce(message)
+        return bool(message.item())
+
     def gather(self, part: NDArray[np.float32], where: slice, count: int) -> NDArray[np.float32]:
         """Return [count, ...] rows of which each process computed those at `where`."""
         if self.size == 1:

@@ -9,6 +9,7 @@ release the interpreter's lock meanwhile, so that two threads run side by side.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Optional
 
 import numpy as np
@@ -72,17 +73,17 @@ class _StridedConvolution(PyLayer):
     def forward(
         ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: Optional[paddle.Tensor]
     ) -> paddle.Tensor:
-        kernels = _array(weight)
+        kernels = memory_of(weight)
         ctx.kernels = kernels
         ctx.wants_input_gradient = not x.stop_gradient
         ctx.has_bias = bias is not None
-        ctx.columns = _columns(_array(x), kernels.shape[-1], kernels.shape[-1] // 2)
+        ctx.columns = _columns(memory_of(x), kernels.shape[-1], kernels.shape[-1] // 2)
         return _finish(_convolve(ctx.columns, kernels), bias, x.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> Gradients:
-        output = _tensor(_array(gradient).transpose(1, 0, 2, 3))
-        output_gradient = _array(output)
+        output = _tensor(memory_of(gradient).transpose(1, 0, 2, 3))
+        output_gradient = memory_of(output)
         bias_gradient = output_gradient.sum(axis=(1, 2, 3)) if ctx.has_bias else None
         weight_gradient = _weight_gradient(ctx.columns, output, ctx.kernels.shape)
         return _gradients(ctx, output_gradient, weight_gradient, bias_gradient)
@@ -100,7 +101,7 @@ class _PooledConvolution(PyLayer):
     def forward(
         ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: Optional[paddle.Tensor]
     ) -> paddle.Tensor:
-        kernels = _array(weight)
+        kernels = memory_of(weight)
         outputs, channels, side, _ = kernels.shape
         shifted = np.zeros((4, outputs, channels, side + 1, side + 1), np.float32)
         for place, (down, right) in enumerate(_places(side)):
@@ -109,7 +110,7 @@ class _PooledConvolution(PyLayer):
         ctx.kernels = shifted.reshape(4 * outputs, channels, side + 1, side + 1)
         ctx.wants_input_gradient = not x.stop_gradient
         ctx.has_bias = bias is not None
-        ctx.columns = _columns(_array(x), side + 1, side // 2)
+        ctx.columns = _columns(memory_of(x), side + 1, side // 2)
         candidates = _convolve(ctx.columns, ctx.kernels).reshape(4, -1)
         ctx.is_left = candidates[0::2] >= candidates[1::2]
         rows = np.maximum(candidates[0::2], candidates[1::2], out=candidates[0::2])
@@ -120,13 +121,13 @@ class _PooledConvolution(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> Gradients:
-        output_gradient = np.ascontiguousarray(_array(gradient).transpose(1, 0, 2, 3))
+        output_gradient = np.ascontiguousarray(memory_of(gradient).transpose(1, 0, 2, 3))
         bias_gradient = output_gradient.sum(axis=(1, 2, 3)) if ctx.has_bias else None
         # The first of equal candidates takes the gradient, as in Paddle.
         flat = output_gradient.reshape(-1)
         outputs, *rest = output_gradient.shape
         candidates = paddle.empty([4 * outputs, *rest], "float32")
-        spread = _array(candidates).reshape(4, -1)
+        spread = memory_of(candidates).reshape(4, -1)
         np.multiply(flat, ctx.is_top, out=spread[1])
         np.subtract(flat, spread[1], out=spread[3])
         for row, is_left in zip((0, 2), ctx.is_left):
@@ -137,7 +138,7 @@ class _PooledConvolution(PyLayer):
         weight_gradient = np.zeros((outputs, shifted.shape[2], ctx.side, ctx.side), np.float32)
         for place, (down, right) in enumerate(_places(ctx.side)):
             weight_gradient += shifted[place, ..., down, right]
-        return _gradients(ctx, _array(candidates), weight_gradient, bias_gradient)
+        return _gradients(ctx, memory_of(candidates), weight_gradient, bias_gradient)
 
 
 def _places(side: int) -> list[tuple[slice, slice]]:
@@ -171,16 +172,16 @@ def _convolve(columns: paddle.Tensor, kernels: Array) -> Array:
     """Return [O, N * H/2 * W/2], contiguous, of `_columns` and [O, C, k, k]."""
     outputs, channels, side, _ = kernels.shape
     if channels == 1:
-        return _array(paddle.matmul(_tensor(kernels, outputs, side * side), columns))
+        return memory_of(paddle.matmul(_tensor(kernels, outputs, side * side), columns))
     # The transpose of the product is faster to compute and to turn round than the product.
     flat = _tensor(kernels.transpose(2, 3, 1, 0), side * side * channels, outputs)
-    return np.ascontiguousarray(_array(paddle.matmul(columns, flat)).T)
+    return np.ascontiguousarray(memory_of(paddle.matmul(columns, flat)).T)
 
 
 def _finish(output: Array, bias: Optional[paddle.Tensor], shape: list[int]) -> paddle.Tensor:
     """Return [N, O, H/2, W/2] of [O, N * H/2 * W/2] and the bias."""
     if bias is not None:
-        output += _array(bias)[:, np.newaxis]
+        output += memory_of(bias)[:, np.newaxis]
     count, _, height, width = shape
     return _tensor(output.reshape(-1, count, height // 2, width // 2).transpose(1, 0, 2, 3))
 
@@ -189,7 +190,7 @@ def _weight_gradient(columns: paddle.Tensor, gradient: paddle.Tensor, shape: tup
     """Return the gradient of the kernels, of `shape` [O, C, k, k], from the output's, [O, N, H/2, W/2]."""
     outputs, channels, side, _ = shape
     product = paddle.matmul(gradient.reshape([outputs, -1]), columns, transpose_y=channels == 1)
-    by_place: Array = _array(product).reshape(outputs, side, side, channels).transpose(0, 3, 1, 2)
+    by_place: Array = memory_of(product).reshape(outputs, side, side, channels).transpose(0, 3, 1, 2)
     return by_place
 
 
@@ -229,17 +230,22 @@ def _input_gradient(gradient: Array, kernels: Array) -> paddle.Tensor:
     shape = (count, height, width, reach, reach * outputs)
     windows = as_strided(padded, shape, (*strides[:3], *strides[1::2]))
     rows = _tensor(windows, count * height * width, reach * reach * outputs)
-    product = _array(paddle.matmul(rows, _tensor(taps, reach * reach * outputs, 4 * channels)))
+    product = memory_of(paddle.matmul(rows, _tensor(taps, reach * reach * outputs, 4 * channels)))
     pixels = product.reshape(count, height, width, 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
     # In two steps, of which each copies in long runs.
     pixels = np.ascontiguousarray(pixels).reshape(count, 2 * height, 2 * width, channels)
     return _tensor(pixels.transpose(0, 3, 1, 2))
 
 
-def _array(tensor: paddle.Tensor) -> Array:
-    """Return the tensor's memory as an array."""
+def memory_of(tensor: paddle.Tensor) -> Array:
+    """Return the memory of a float32 tensor as an array that can be written to if it is contiguous."""
     array: Array = np.from_dlpack(tensor.detach())
-    return array
+    if array.flags.writeable or not array.flags.c_contiguous:
+        return array
+    # NumPy before 2.1 takes whatever it is offered this way for read-only.
+    memory: Any = (ctypes.c_float * array.size).from_address(array.ctypes.data)
+    memory.owner = array
+    return np.frombuffer(memory, np.float32).reshape(array.shape)
 
 
 def _tensor(array: Array, *shape: int) -> paddle.Tensor:
@@ -249,5 +255,5 @@ def _tensor(array: Array, *shape: int) -> paddle.Tensor:
     wants the interpreter's, in the reverse order of `from_dlpack`: two threads block each other for ever.
     """
     tensor = paddle.empty(shape or array.shape, "float32")
-    _array(tensor).reshape(array.shape)[...] = array
+    memory_of(tensor).reshape(array.shape)[...] = array
     return tensor

@@ -93,26 +93,55 @@ class TwoConvNet(nn.Layer):
         return logits
 
 
-def infer_architecture(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """Return the arguments of `TwoConvNet` that follow from the shapes of its parameters.
+def infer_architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return the arguments of `TwoConvNet` that follow from the names and shapes of its parameters.
 
-    `downsampling` and `dropout` leave no trace in the shapes and are not among them.
+    `downsampling` and `dropout` leave no trace in them and are not among the arguments.
 
     Raises:
-        ValueError: the shapes are not those of a `TwoConvNet`; the message says why.
+        ValueError: the names or shapes are not those of a `TwoConvNet`; the message says which.
     """
-    for name, rank in (("conv1.weight", 4), ("conv2.weight", 4), ("fc.weight", 2)):
-        if name not in shapes:
-            raise ValueError(f"there is no parameter {name}")
-        if len(shapes[name]) != rank:
+    for name, rank in (("conv1.weight", 4), ("conv2.weight", 4), ("fc.weight", 2), ("hidden.weight", 2)):
+        if name not in shapes and name != "hidden.weight":
+            raise ValueError(f"the parameter {name} is missing")
+        if len(shapes.get(name, (0,) * rank)) != rank:
             raise ValueError(f"{name} has {len(shapes[name])} dimensions, expected {rank}")
-    hidden = shapes.get("hidden.weight", (0, 0))
-    return {
+    architecture: dict[str, Any] = {
         "channels": (shapes["conv1.weight"][0], shapes["conv2.weight"][0]),
         "kernel_size": shapes["conv1.weight"][-1],
         "batch_norm": "norm1.weight" in shapes,
-        "hidden": hidden[-1],
+        "hidden": shapes["hidden.weight"][1] if "hidden.weight" in shapes else 0,
     }
+    expected = _parameter_shapes(**architecture)
+    for name in (*expected, *shapes):
+        if name not in shapes:
+            raise ValueError(f"the parameter {name} is missing")
+        if name not in expected:
+            raise ValueError(f"unexpected parameter {name!a:.60}")
+        if shapes[name] != expected[name]:
+            raise ValueError(f"{name} has shape {list(shapes[name])}, expected {list(expected[name])}")
+    if min(*architecture["channels"], *map(min, shapes.values())) < 1 or architecture["kernel_size"] % 2 == 0:
+        raise ValueError("a size of zero, or an even kernel")
+    return architecture
+
+
+def _parameter_shapes(
+    channels: tuple[int, int], kernel_size: int, batch_norm: bool, hidden: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a `TwoConvNet`'s parameters and running statistics, without building it."""
+    features = channels[1] * (SIDE // 4) ** 2
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number, (inputs, outputs) in enumerate(((1, channels[0]), channels), start=1):
+        shapes[f"conv{number}.weight"] = (outputs, inputs, kernel_size, kernel_size)
+        if batch_norm:
+            for name in ("weight", "bias", "_mean", "_variance"):
+                shapes[f"norm{number}.{name}"] = (outputs,)
+        else:
+            shapes[f"conv{number}.bias"] = (outputs,)
+    if hidden:
+        shapes["hidden.weight"], shapes["hidden.bias"] = (features, hidden), (hidden,)
+    shapes["fc.weight"], shapes["fc.bias"] = (hidden or features, CLASSES), (CLASSES,)
+    return shapes
 
 
 def compute_logits(

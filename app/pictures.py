@@ -76,10 +76,11 @@ class DigitImage(NamedTuple):
     """Where its ink is, in pixels of the upright picture."""
 
 
-def find_pictures(path: Path) -> list[Path]:
+def find_pictures(path: Path) -> tuple[list[Path], list[PictureError]]:
     """Return `path` itself if it is a file; the pictures in it and its subfolders, sorted, if it is a folder.
 
-    In folders a picture is known by its suffix, and what is hidden (`.name`) is passed over.
+    In folders a picture is known by its suffix, and what is hidden (`.name`) is passed over. With the
+    pictures comes an error for each subfolder that cannot be opened.
 
     Raises:
         PictureError: there is no such file or folder, it cannot be opened, or it holds no picture.
@@ -87,26 +88,26 @@ def find_pictures(path: Path) -> list[Path]:
     try:
         if not path.is_dir():
             path.stat()
-            return [path]
-        found = sorted(_walk(path))
+            return [path], []
     except OSError as error:
-        raise PictureError(f"{error.filename or path}: cannot be opened: {error.strerror}") from error
-    if not found:
-        raise PictureError(f"{path}: the folder holds no picture ({', '.join(PICTURE_SUFFIXES)})")
-    return found
-
-
-def _walk(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    found = []
-    for directory, subfolders, names in os.walk(folder, onerror=refuse):
+        raise _cannot_be_opened(path, error) from error
+    found: list[Path] = []
+    errors: list[OSError] = []
+    for directory, subfolders, names in os.walk(path, onerror=errors.append):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES:
                 found.append(Path(directory, name))
-    return found
+    unreadable = [_cannot_be_opened(path, error) for error in errors]
+    if not found:
+        if unreadable:
+            raise unreadable[0]
+        raise PictureError(f"{path}: the folder holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+    return sorted(found), unreadable
+
+
+def _cannot_be_opened(path: Path, error: OSError) -> PictureError:
+    return PictureError(f"{error.filename or path}: cannot be opened: {error.strerror}")
 
 
 def read_digits(path: Path) -> list[DigitImage]:

@@ -83,7 +83,7 @@ class Recognizer:
         """Return which checkpoint it is and, if its JSON says so, how well it did on the validation data."""
         metrics = self._checkpoint.metadata.get("metrics")
         accuracy = metrics.get("validation_accuracy") if isinstance(metrics, dict) else None
-        if not isinstance(accuracy, (int, float)):
+        if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
             return str(self._checkpoint.path)
         return f"{self._checkpoint.path} (validation accuracy {accuracy:.2%})"
 
@@ -111,7 +111,10 @@ class Recognizer:
         from app.models import compute_logits
 
         stacked = np.array(images, np.uint8).reshape(-1, SIDE, SIDE)
-        return softmax(compute_logits(self._checkpoint.network, stacked))
+        logits = compute_logits(self._checkpoint.network, stacked)
+        if not np.isfinite(logits).all():
+            raise CheckpointError(f"{self._checkpoint.path}: the network's outputs are not finite numbers")
+        return softmax(logits)
 
 
 def _try_to_read(path: Path) -> Union[list[DigitImage], PictureError]:

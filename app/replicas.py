@@ -15,6 +15,7 @@ import paddle
 from paddle import nn
 
 from app.datasets.dataset import share_of
+from app.fast_layers import memory_of
 
 Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 
@@ -95,7 +96,7 @@ class Replicas:
         if count < 2:
             return
         for tensors in zip(*self._statistics):
-            arrays = [np.from_dlpack(tensor.detach()) for tensor in tensors]
+            arrays = [memory_of(tensor) for tensor in tensors]
             mean = np.mean(arrays[:count], axis=0)
             for array in arrays:
                 array[...] = mean

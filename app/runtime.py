@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import math
 import os
 import platform
@@ -29,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 _KEEP_MEMORY = {
     "M_MMAP_THRESHOLD": (-3, 1 << 30),
     "M_TRIM_THRESHOLD": (-1, (1 << 31) - 1),
-    "M_TOP_PAD": (-2, 256 << 20),
+    "M_TOP_PAD": (-2, 64 << 20),
 }
 _ALLOCATOR_VARIABLES = (
     "MALLOC_MMAP_THRESHOLD_",
@@ -54,9 +55,12 @@ class Setting(NamedTuple):
 
 @cache
 def prepare() -> tuple[Setting, ...]:
-    """Set up the process for Paddle, and return what was done; call it before anything imports Paddle.
+    """Set up the process for Paddle, import it, and return what was done.
 
-    What the user has set in the environment stays as it is.
+    Call it before anything else imports Paddle. What the user has set in the environment stays as it is.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C during the import; in the midst of it, it would look like a fault of Paddle.
     """
     # Paddle looks for a C++ compiler cache at every import, and batch norm speaks of an old default: a user
     # of this program can do nothing about either.
@@ -64,7 +68,7 @@ def prepare() -> tuple[Setting, ...]:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     # A run that diverges is told so once, not operation by operation.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"app\.fast_layers")
-    return (
+    settings = (
         _set_variable(
             "OMP_NUM_THREADS", "1", f"{available_cores()} cores are used by as many threads of the program"
         ),
@@ -72,6 +76,11 @@ def prepare() -> tuple[Setting, ...]:
         _keep_memory(),
         _set_variable("GLOG_minloglevel", "2", "no log lines of Paddle's internals below errors"),
     )
+    with StopRequest() as stop:
+        importlib.import_module("paddle")
+    if stop.signal_number is not None:
+        raise KeyboardInterrupt
+    return settings
 
 
 def _set_variable(name: str, value: str, reason: str) -> Setting:

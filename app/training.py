@@ -6,12 +6,13 @@ import dataclasses
 import json
 import math
 import shlex
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 import numpy as np
 import paddle
@@ -85,13 +86,33 @@ class Progress:
 
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def check(self, epochs: int, batches: int) -> None:
+        """Raise ValueError or TypeError unless a run of so many epochs and batches can have come so far."""
+        whole_numbers = type(self.epoch) is int and type(self.batch) is int
+        records = [*self.history, *([] if self.best is None else [self.best])]
+        if not (whole_numbers and 0 <= self.epoch <= epochs and 0 <= self.batch < batches):
+            raise ValueError("no such epoch or batch")
+        if [record["epoch"] for record in self.history] != list(range(1, self.epoch + 1)):
+            raise ValueError("not a record for each epoch")
+        if not all(set(record) == set(_METRICS) for record in records):
+            raise ValueError("other metrics")
+        float(self.loss_total), float(self.seconds)
+
+
+_METRICS = (
+    "epoch",
+    "train_loss",
+    "validation_loss",
+    "validation_accuracy",
+    "learning_rate",
+    "seconds",
+    "images_per_second",
+)
+
 
 def new_run_dir(preset: str) -> Path:
-    """Return a folder for a new run under `checkpoints/`, named by the local time and the preset."""
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{preset}"
-    parent = runtime.REPOSITORY / "checkpoints"
-    candidates = [name, *(f"{name}-{number}" for number in range(2, 1000))]
-    return next(parent / candidate for candidate in candidates if not (parent / candidate).exists())
+    """Return a folder for a new run under `checkpoints/`, named by the time, in microseconds, and preset."""
+    return runtime.REPOSITORY / "checkpoints" / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{preset}"
 
 
 def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay] = None) -> TrainResult:
@@ -106,6 +127,8 @@ def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]
     run = _Run(_with_workers(config), run_dir, display)
     if run.processes.is_first:
         _create_run_dir(run_dir, run.config)
+        # From here on a run that is killed can be resumed.
+        run.save_last()
     return run.finish()
 
 
@@ -128,6 +151,8 @@ def resume(
     except UsageError as error:
         raise CheckpointError(f"{run_dir / 'config.json'}: {error}") from error
     run = _Run(dataclasses.replace(config, **(overrides or {})), run_dir, display)
+    for left_over in run_dir.glob(".*.part"):
+        left_over.unlink(missing_ok=True)
     run.restore(state_path)
     return run.finish()
 
@@ -213,7 +238,7 @@ class _Run:
         return network, optimizer, schedule
 
     def restore(self, path: Path) -> None:
-        """Take up the state that `_save_last` wrote.
+        """Take up the state that `save_last` wrote.
 
         Raises:
             CheckpointError: it is damaged, or of other data.
@@ -224,8 +249,11 @@ class _Run:
             recorded = json.loads(content["progress"])
             if recorded.pop("checksum") != self.checksum:
                 raise CheckpointError(f"{self.run_dir}: it was trained on other data than {self.data.source}")
+            if recorded.pop("config") != self._settled_choices():
+                raise CheckpointError(f"{self.run_dir / 'config.json'}: changed since the run began")
             self.progress = Progress(**recorded)
-        except (KeyError, TypeError, ValueError) as error:
+            self.progress.check(self.config.epochs, self.batches)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: not the state of a training run, or damaged") from error
         checkpoints.set_state(self.network, parameters, path)
         try:
@@ -255,7 +283,10 @@ class _Run:
         self.processes.check_equal(self.network)
         if not self.processes.is_first:
             return TrainResult(self.run_dir, self.progress.history, None, None)
-        return self._report()
+        try:
+            return self._report()
+        except KeyboardInterrupt:
+            self._say_how_to_continue("while the report was made", signal.SIGINT)
 
     def _train_epoch(self, stop: runtime.StopRequest) -> None:
         progress = self.progress
@@ -277,9 +308,10 @@ class _Run:
         trained = progress.seconds + time.perf_counter() - started
         if stopped and progress.batch < self.batches:
             progress.seconds = trained
+            self.save_last()
             self._stop(stop)
         self._end_epoch(learning_rate, trained, started)
-        if stopped and self.progress.epoch < self.config.epochs:
+        if self.processes.any(stopped or stop.signal_number is not None):
             self._stop(stop)
 
     def _load_batches(self) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
@@ -344,7 +376,7 @@ class _Run:
         if validation and _is_better(record, progress.best):
             self.progress.best = record
             self._save("best", record)
-        self._save_last()
+        self.save_last()
         self._log_epoch(record, validation)
 
     def _validate(self) -> Optional[Evaluation]:
@@ -389,6 +421,11 @@ class _Run:
                 },
             )
 
+    def _settled_choices(self) -> dict[str, Any]:
+        """Return the configuration without what a resume may change: where the data are."""
+        choices = self.config.to_json()
+        return {name: value for name, value in choices.items() if name not in ("data", "data_dir")}
+
     def _describe_data(self) -> dict[str, Any]:
         return {
             "name": self.data.name,
@@ -399,11 +436,15 @@ class _Run:
             "test_count": len(self.data.test.images),
         }
 
-    def _save_last(self, *, finished: bool = False) -> None:
+    def save_last(self, *, finished: bool = False) -> None:
         """Write the state of the run; `last.pdopt` alone is what a resume reads."""
         if not self.processes.is_first:
             return
-        progress = {**dataclasses.asdict(self.progress), "checksum": self.checksum}
+        progress = {
+            **dataclasses.asdict(self.progress),
+            "checksum": self.checksum,
+            "config": self._settled_choices(),
+        }
         optimizer = {
             name: tensor.numpy()
             for name, tensor in self.optimizer.state_dict().items()
@@ -421,11 +462,16 @@ class _Run:
         write_atomically(self.run_dir / "metrics.jsonl", lines.encode())
 
     def _stop(self, stop: runtime.StopRequest) -> None:
-        self._save_last()
+        where = f"after {self.progress.epoch} epochs"
+        if self.progress.batch:
+            where = f"in epoch {self.progress.epoch + 1} after {self.progress.batch} batches"
+        self._say_how_to_continue(where, stop.signal_number or signal.SIGINT)
+
+    def _say_how_to_continue(self, where: str, signal_number: int) -> NoReturn:
         raise TrainingStoppedError(
-            stop.signal_number or 2,
-            f"interrupted in epoch {self.progress.epoch + 1} after {self.progress.batch} batches; "
-            f"the state is saved, continue with: python train.py --resume {shlex.quote(str(self.run_dir))}",
+            signal_number,
+            f"interrupted {where}; the state is saved, "
+            f"continue with: python train.py --resume {shlex.quote(str(self.run_dir))}",
         )
 
     def _report(self) -> TrainResult:
@@ -433,7 +479,7 @@ class _Run:
         report = write_report(
             checkpoints.load_checkpoint(path), self.data, self.run_dir, self.progress.history
         )
-        self._save_last(finished=True)
+        self.save_last(finished=True)
         return TrainResult(self.run_dir, self.progress.history, report.validation, report.test)
 
 

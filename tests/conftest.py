@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +52,11 @@ def digits_directory(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) 
 
 @pytest.fixture(scope="session")
 def mnist_directory() -> Path:
-    """The folder of the real MNIST; tests that use it are left out where `MNIST_DATA_DIR` names none."""
-    directory = Path(os.environ.get("MNIST_DATA_DIR", ""))
-    if not all((directory / name).exists() or (directory / f"{name}.gz").exists() for name in MNIST_FILES):
-        pytest.skip("MNIST_DATA_DIR does not name a folder with the four MNIST files")
-    return directory.resolve()
+    """The folder of the real MNIST; tests that use it are left out where there is none."""
+    for directory in runtime.data_directories(None):
+        if all((directory / name).exists() or (directory / f"{name}.gz").exists() for name in MNIST_FILES):
+            return directory.resolve()
+    pytest.skip("the four MNIST files are neither in MNIST_DATA_DIR nor in data/")
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,38 @@ def array_pickle(state):
     return pickle.dumps({"a": Fake()}, protocol=4)
 
 
+def arrays(**shapes):
+    """A pickle of empty or small arrays of these shapes, which costs nothing to write."""
+    return pickle.dumps(
+        {name.replace("_", "."): np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    )
+
+
+def tutorial_with(**changes):
+    state = get_state(TwoConvNet())
+    return pickle.dumps({**state, **{name.replace("__", "."): value for name, value in changes.items()}})
+
+
 HOSTILE = {
+    "a scalar for a matrix": tutorial_with(hidden__weight=np.float32(1).reshape(())),
+    "billions of channels": arrays(
+        conv1_weight=(300_000_000, 0, 5, 5), conv2_weight=(1, 1, 5, 5), fc_weight=(1, 1)
+    ),
+    "an endless kernel": arrays(
+        conv1_weight=(20, 1, 0, 1 << 40), conv2_weight=(20, 20, 5, 5), fc_weight=(980, 10)
+    ),
+    "no channels": arrays(conv1_weight=(0, 1, 5, 5), conv2_weight=(0, 0, 5, 5), fc_weight=(0, 10)),
+    "an even kernel": arrays(
+        conv1_weight=(2, 1, 4, 4),
+        conv1_bias=2,
+        conv2_weight=(2, 2, 4, 4),
+        conv2_bias=2,
+        fc_weight=(98, 10),
+        fc_bias=10,
+    ),
+    "beyond float32": tutorial_with(fc__bias=np.full(10, 1e300)),
+    "forged lines": pickle.dumps({"\x1b[31m\nerror: forged": np.zeros(3, np.float32)}),
+    "bytes by tuple": b"\x80\x04cbuiltins\ntuple\n(C\x03abctR.",
     "empty": b"",
     "text": b"hello, I am not a pickle\n",
     "not a dict": pickle.dumps([1, 2]),
@@ -147,6 +178,38 @@ def test_whatever_else_the_file_holds_is_one_clear_error(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+def test_refusals_do_not_pass_on_control_characters(tmp_path):
+    path = tmp_path / "bad.pdparams"
+    for content in ({"\x1b[31mred": 3}, {"conv1.weight": Bomb("x\x1b")}, {"\x1b": np.zeros(2, np.float32)}):
+        path.write_bytes(pickle.dumps(content))
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(path)
+        assert str(caught.value).isprintable()
+
+
+def test_a_network_that_its_shapes_do_not_tell_is_refused_without_its_description(saved):
+    _, path = saved
+    path.with_suffix(".json").unlink()
+    with pytest.raises(CheckpointError, match="the JSON file beside it"):
+        load_checkpoint(path)
+
+
+def test_a_description_of_other_parameters_is_refused(saved, tutorial_checkpoint):
+    _, path = saved
+    path.write_bytes(tutorial_checkpoint.read_bytes())
+    with pytest.raises(CheckpointError, match="describes other parameters"):
+        load_checkpoint(path)
+
+
+def test_the_tutorials_data_beside_its_parameters_are_not_taken_for_a_description(
+    tmp_path, tutorial_checkpoint
+):
+    path = tmp_path / "mnist.pdparams"
+    path.write_bytes(tutorial_checkpoint.read_bytes())
+    path.with_suffix(".json").write_text("[" + "0.0, " * 300_000 + "0.0]")
+    assert load_checkpoint(path).metadata == {}
+
+
 def test_every_truncation_is_one_clear_error(saved):
     _, path = saved
     data = path.read_bytes()
@@ -160,7 +223,7 @@ def test_every_truncation_is_one_clear_error(saved):
     ("change", "reason"),
     [
         (lambda state: state.pop("conv2.bias"), "conv2.bias is missing"),
-        (lambda state: state.update(extra=np.zeros(3, np.float32)), "unexpected parameter extra"),
+        (lambda state: state.update(extra=np.zeros(3, np.float32)), "unexpected parameter 'extra'"),
         (
             lambda state: state.update({"fc.bias": np.zeros(9, np.float32)}),
             r"fc.bias has shape \[9\], expected \[10\]",

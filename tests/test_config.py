@@ -73,6 +73,8 @@ def test_every_field_but_the_preset_has_an_option():
         ("learning_rate", 0.0),
         ("learning_rate", -0.1),
         ("momentum", 1.0),
+        ("warmup", 1.0),
+        ("warmup", -0.1),
         ("dropout", 1.0),
         ("dropout", float("nan")),
         ("validation_size", -1),

@@ -105,6 +105,15 @@ def test_images_keep_their_labels(digits):
         np.testing.assert_array_equal((rows - 4) // 2, labels[:, 0])
 
 
+def test_each_batch_has_distortions_of_its_own():
+    image = np.zeros((28, 28), np.uint8)
+    image[10:18, 10:18] = 255
+    same = Digits(np.repeat(image[np.newaxis], 64, axis=0), np.zeros(64, np.int64))
+    dataset = MnistDataset(DataSet("one", "memory", same, same), "train", 0)
+    first, second = epoch_of(dataset, dataclasses.replace(CONFIG, shift=2), 0)
+    assert not np.array_equal(first[0], second[0])
+
+
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_share_each_batch_without_changing_it(digits, workers):
     dataset, config = MnistDataset(digits), dataclasses.replace(CONFIG, shift=2)

@@ -82,7 +82,7 @@ def test_unknown_downsampling_is_refused():
 @pytest.mark.parametrize(
     ("shapes", "reason"),
     [
-        ({"conv1.weight": (4, 1, 5, 5), "fc.weight": (10, 10)}, "no parameter conv2.weight"),
+        ({"conv1.weight": (4, 1, 5, 5), "fc.weight": (10, 10)}, "conv2.weight is missing"),
         ({"conv1.weight": (4,), "conv2.weight": (4, 4, 5, 5), "fc.weight": (1, 1)}, "conv1.weight has 1 dim"),
     ],
 )

@@ -392,7 +392,9 @@ def test_command_names_a_configuration_that_it_cannot_use(
 ) -> None:
     path = tmp_path / "last.pdparams"
     path.write_bytes(tutorial_checkpoint.read_bytes())
-    path.with_suffix(".json").write_text(json.dumps({"config": {"epochs": 0}}))
+    path.with_suffix(".json").write_text(
+        json.dumps({"config": {"epochs": 0}, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    )
     with pytest.raises(CheckpointError, match=r"last\.json: not a configuration of this program: .*epochs"):
         main([str(tmp_path), "--data-dir", str(digits_directory)])
 

@@ -1,5 +1,6 @@
 """`train.py` as a user runs it: a real process, from another folder."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -129,6 +130,8 @@ def test_a_terminal_gets_a_progress_bar_with_loss_and_time_left(tmp_path, digits
         (["--min-accuracy", "98"], "0.98 means 98%"),
         (["--resume", "run", "--epochs", "3"], "--epochs: a resumed run keeps its configuration"),
         (["--resume", "run", "--run-dir", "other"], "--run-dir"),
+        (["--resume", "run", "--preset", "tutorial"], "--preset"),
+        (["--resume", "run", "--print-config"], "--print-config"),
     ],
 )
 def test_usage_errors_are_one_line_at_once(tmp_path, arguments, reason):
@@ -180,6 +183,32 @@ def test_failures_are_one_line_and_leave_nothing_behind(tmp_path, digits_directo
     assert reason in result.stderr
     assert result.stderr.count("\n") == 1, result.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.3, 0.5, 0.7])
+def test_ctrl_c_while_paddle_is_imported_is_quiet(tmp_path, digits_directory, delay):
+    command_line = command("--data-dir", digits_directory, "--run-dir", "run", "--epochs", 100_000)
+    process = subprocess.Popen(command_line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(delay)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert said.startswith("interrupted")
+    assert said.count("\n") == 1
+
+
+def test_a_full_disk_under_the_output_is_one_line(tmp_path, digits_directory):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    options = [*QUICK, "--epochs", 1, "--data-dir", digits_directory, "--run-dir", "run"]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            command(*options), cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_default_preset_learns_mnist_in_one_short_epoch(tmp_path, mnist_directory):

@@ -1,11 +1,12 @@
 import dataclasses
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
 
-from app.checkpoint import load_state
+from app.checkpoint import deserialize, load_state, serialize
 from app.config import PRESETS, TrainConfig
 from app.errors import CheckpointError, UsageError, UserError
 from app.runtime import available_cores
@@ -45,23 +46,27 @@ def assert_same_parameters(first, second):
 
 
 class InterruptAt:
-    """Stands at the terminal and presses Ctrl-C in a given step."""
+    """Stands at the terminal and presses Ctrl-C in a given step, or when a given epoch is shown."""
 
-    def __init__(self, step):
-        self.steps_left = step
+    def __init__(self, step, *, in_lines=False):
+        self.left = step
+        self.in_lines = in_lines
 
     def start(self, *_counts):
         pass
 
     def step(self, *_what):
-        self.steps_left -= 1
-        if self.steps_left == 0:
-            import signal
+        if not self.in_lines:
+            self._count()
 
+    def line(self, text):
+        if self.in_lines and text.startswith("epoch"):
+            self._count()
+
+    def _count(self):
+        self.left -= 1
+        if self.left == 0:
             signal.raise_signal(signal.SIGINT)
-
-    def line(self, _text):
-        pass
 
     def close(self):
         pass
@@ -135,9 +140,76 @@ def test_a_run_interrupted_twice_still_arrives_at_the_same_parameters(config, tm
     assert_same_parameters(tmp_path / "whole" / "last.pdparams", tmp_path / "parts" / "last.pdparams")
 
 
-def test_an_interrupt_in_the_very_last_step_does_not_lose_the_report(config, tmp_path):
-    result = train(dataclasses.replace(config, epochs=1), tmp_path / "run", InterruptAt(8))
-    assert result.test is not None
+def test_an_interrupt_in_the_very_last_step_leaves_the_report_to_the_resume(config, tmp_path):
+    with pytest.raises(TrainingStoppedError, match="after 1 epochs"):
+        train(dataclasses.replace(config, epochs=1), tmp_path / "run", InterruptAt(8))
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert resume(tmp_path / "run").test is not None
+
+
+def test_an_interrupt_during_validation_is_heard_at_the_end_of_its_epoch(config, tmp_path):
+    with pytest.raises(TrainingStoppedError, match="after 2 epochs"):
+        train(config, tmp_path / "run", InterruptAt(2, in_lines=True))
+
+
+def test_the_best_parameters_are_those_of_the_best_epoch_not_of_the_last(config, tmp_path):
+    # So large a rate at the end of the run, without a schedule, makes it worse again.
+    wild = dataclasses.replace(config, schedule="constant", learning_rate=0.5, batch_norm=False, epochs=6)
+    train(wild, tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
+    accuracies = [record["validation_accuracy"] for record in metrics]
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    assert best["metrics"]["validation_accuracy"] == max(accuracies)
+    assert max(accuracies) > accuracies[-1]
+    assert best["epoch"] < 6
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 32}, {"seed": 5}, {"epochs": 2}, {"momentum": 0.5}])
+def test_resume_with_a_changed_configuration_is_refused(config, tmp_path, change):
+    with pytest.raises(TrainingStoppedError):
+        train(config, tmp_path / "run", InterruptAt(2))
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=r"config\.json: changed"):
+        resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": "one"},
+        {"epoch": -3},
+        {"epoch": 1},
+        {"batch": 1_000_000},
+        {"history": 5},
+        {"best": {"x": 1}},
+        {"seconds": "x"},
+        {"more": 1},
+    ],
+)
+def test_impossible_progress_is_one_clear_error(config, tmp_path, change):
+    with pytest.raises(TrainingStoppedError):
+        train(config, tmp_path / "run", InterruptAt(2))
+    path = tmp_path / "run" / "last.pdopt"
+    content = deserialize(path)
+    content["progress"] = json.dumps({**json.loads(content["progress"]), **change})
+    path.write_bytes(serialize(content))
+    with pytest.raises(CheckpointError, match=r"last\.pdopt"):
+        resume(tmp_path / "run")
+
+
+def test_a_run_killed_in_its_first_epoch_can_be_resumed(config, tmp_path):
+    class Killed(InterruptAt):
+        def step(self, *_what):
+            raise SystemExit
+
+    train(config, tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        train(config, tmp_path / "killed", Killed(1))
+    (tmp_path / "killed" / ".0123.part").touch()
+    resume(tmp_path / "killed")
+    assert_same_parameters(tmp_path / "whole" / "last.pdparams", tmp_path / "killed" / "last.pdparams")
+    assert not list((tmp_path / "killed").glob(".*"))
 
 
 def test_resuming_a_finished_run_changes_nothing(config, tmp_path):
