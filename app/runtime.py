@@ -25,12 +25,14 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# mallopt's parameters, from glibc's malloc.h, and their values in bytes: freed memory up to 1 GiB stays in
-# the process instead of going back to the system and being faulted in again after every operation.
+# mallopt's parameters, from glibc's malloc.h, and their values: freed memory up to 1 GiB stays in the process
+# instead of going back to the system and being faulted in again after every operation, and all threads share
+# what is kept.
 _KEEP_MEMORY = {
     "M_MMAP_THRESHOLD": (-3, 1 << 30),
     "M_TRIM_THRESHOLD": (-1, (1 << 31) - 1),
     "M_TOP_PAD": (-2, 64 << 20),
+    "M_ARENA_MAX": (-8, 1),
 }
 _ALLOCATOR_VARIABLES = (
     "MALLOC_MMAP_THRESHOLD_",

@@ -404,7 +404,7 @@ class _Run:
             parts.insert(2, f"validation accuracy {accuracy}, loss {validation.loss:.4f}")
         self.display.line("  ".join(parts))
 
-    def _save(self, name: str, record: Optional[dict[str, Any]], *, finished: bool = False) -> None:
+    def _save(self, name: str, record: Optional[dict[str, Any]], **more: Any) -> None:
         if self.processes.is_first:
             checkpoints.save_checkpoint(
                 self.run_dir / f"{name}.pdparams",
@@ -417,7 +417,7 @@ class _Run:
                     "metrics": record,
                     "data": self._describe_data(),
                     "environment": {**runtime.describe_environment(), "processes": self.processes.size},
-                    "finished": finished,
+                    **more,
                 },
             )
 
