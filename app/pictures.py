@@ -27,8 +27,8 @@ PICTURE_SUFFIXES = (
 )
 """The files that are taken for pictures in a folder; a file given by its name may be called anything."""
 
-# MNIST's own rules, http://yann.lecun.com/exdb/mnist: "normalized to fit in a 20x20 pixel box while
-# preserving their aspect ratio", then placed so that the centre of mass is the centre of the 28x28 field.
+# MNIST's own rules, http://yann.lecun.com/exdb/mnist: scaled into a box of 20x20 pixels with the aspect kept,
+# then placed so that the centre of mass is the centre of the 28x28 field.
 # In MNIST's 70,000 images the longest side of the ink is 19 or 20, the centre of mass lies between 13.48
 # and 14.50 in both 0-based indices, and the brightest pixel is 254 or 255.
 DIGIT_SIDE = 20

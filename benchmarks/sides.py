@@ -1,0 +1,173 @@
+"""What is measured of Paddle and of this program's parts: each function runs in a process of its own.
+
+Nothing imports Paddle before the function is called: some sides prepare the process first, as the program
+does, and one leaves it as it comes.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from app import runtime
+from app.config import TrainConfig
+from app.datasets import Digits, split
+from app.datasets.idx import write_idx
+from app.datasets.mnist import load_mnist
+from benchmarks.common import answer
+
+
+def describe() -> dict[str, Any]:
+    """Return the versions, the machine, and what the program sets before it imports Paddle."""
+    settings = {setting.name: f"{setting.value} ({setting.reason})" for setting in runtime.prepare()}
+    try:
+        torch: Optional[str] = version("torch")
+    except PackageNotFoundError:
+        torch = None
+    return {**runtime.describe_environment(), "torch": torch, "settings": settings}
+
+
+def find_data(data_dir: Optional[str]) -> str:
+    """Return the folder in which train.py would find MNIST, after a download if need be."""
+    return str(Path(load_mnist(runtime.data_directories(data_dir)).source).absolute())
+
+
+def write_repeated(data_dir: str, count: int, folder: str) -> None:
+    """Write a data set of `count` training images, MNIST's over and over, and MNIST's test images."""
+    data = load_mnist([Path(data_dir)])
+    indices = np.arange(count) % len(data.train.images)
+    train = Digits(data.train.images[indices], data.train.labels[indices])
+    for name, digits in (("train", train), ("t10k", data.test)):
+        write_idx(Path(folder) / f"{name}-images-idx3-ubyte", digits.images)
+        write_idx(Path(folder) / f"{name}-labels-idx1-ubyte", digits.labels.astype(np.uint8))
+
+
+def matrix_product(side: int, repeats: int) -> dict[str, Any]:
+    """Return the FLOP/s of square float32 products on all cores, as the program uses them.
+
+    Where the program gives Paddle one thread and has a thread of its own for each core, so does this.
+    """
+    runtime.prepare()
+    import paddle
+
+    inner = int(os.environ["OMP_NUM_THREADS"])
+    workers = max(1, runtime.available_cores() // inner)
+
+    def multiply(count: int) -> None:
+        matrix = paddle.ones([side, side])
+        for _ in range(count):
+            paddle.matmul(matrix, matrix)
+
+    def multiply_on_all(count: int) -> float:
+        threads = [threading.Thread(target=multiply, args=(count,)) for _ in range(workers)]
+        started = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - started
+
+    multiply_on_all(1)
+    seconds = min(multiply_on_all(repeats) for _ in range(3))
+    return {"flops": workers * repeats * 2 * side**3 / seconds, "threads": workers * inner}
+
+
+def evaluate(config: dict[str, Any], data_dir: str, repeats: int) -> dict[str, Any]:
+    """Return the seconds in which this program turns the uint8 test images into logits."""
+    runtime.prepare()
+    from app.fast_layers import accelerate
+    from app.models import TwoConvNet, compute_logits
+
+    names = ("channels", "kernel_size", "downsampling", "batch_norm", "hidden", "dropout")
+    network = TwoConvNet(**{name: config[name] for name in names})
+    accelerate(network)
+    images = load_mnist([Path(data_dir)]).test.images
+    compute_logits(network, images)
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        compute_logits(network, images)
+        seconds.append(time.perf_counter() - started)
+    # compute_logits has a thread for each core.
+    return {"seconds": statistics.median(seconds), "threads": runtime.available_cores()}
+
+
+def train_plainly(
+    config: dict[str, Any], data_dir: str, epochs: int, batches: int, image_by_image: bool
+) -> dict[str, Any]:
+    """Return the images/s of the tutorial's network and loop in Paddle as it comes, without any setting.
+
+    Args:
+        image_by_image: load as the tutorial does, with a `DataLoader` that asks a data set for each image
+            and collates them. Otherwise the batches are ready tensors, and the step alone is measured.
+    """
+    import paddle
+    from paddle.nn import functional
+
+    choices = TrainConfig.from_json(config)
+    paddle.seed(choices.seed)
+    digits = split(load_mnist([Path(data_dir)]), choices.validation_size).train
+    images = digits.images[:, np.newaxis].astype(np.float32) / 255
+    labels = digits.labels[:, np.newaxis]
+    batches = min(batches, len(images) // choices.batch_size)
+
+    class Pictures(paddle.io.Dataset):
+        def __getitem__(self, index: int) -> Any:
+            return images[index], labels[index]
+
+        def __len__(self) -> int:
+            return batches * choices.batch_size
+
+    class Tutorial(paddle.nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            first, second = choices.channels
+            self.conv1 = paddle.nn.Conv2D(1, first, 5, padding=2)
+            self.conv2 = paddle.nn.Conv2D(first, second, 5, padding=2)
+            self.fc = paddle.nn.Linear(second * 49, 10)
+
+        def forward(self, pictures: Any) -> Any:
+            features = functional.max_pool2d(functional.relu(self.conv1(pictures)), 2)
+            features = functional.max_pool2d(functional.relu(self.conv2(features)), 2)
+            return self.fc(paddle.flatten(features, 1))
+
+    if image_by_image:
+        source: Any = paddle.io.DataLoader(
+            Pictures(), batch_size=choices.batch_size, shuffle=True, drop_last=True
+        )
+    else:
+        parts = [slice(i * choices.batch_size, (i + 1) * choices.batch_size) for i in range(batches)]
+        source = [(paddle.to_tensor(images[part]), paddle.to_tensor(labels[part])) for part in parts]
+    network = Tutorial()
+    network.train()
+    optimizer = paddle.optimizer.SGD(choices.learning_rate, network.parameters())
+    rates = []
+    for _ in range(epochs):
+        started = time.perf_counter()
+        for pictures, truth in source:
+            loss = functional.cross_entropy(network(pictures), truth)
+            loss.backward()
+            optimizer.step()
+            optimizer.clear_grad()
+        float(loss)
+        rates.append(batches * choices.batch_size / (time.perf_counter() - started))
+    return {
+        "images_per_second": statistics.median(rates[1:]),
+        "threads": int(os.environ["OMP_NUM_THREADS"]),
+    }
+
+
+if __name__ == "__main__":
+    answer(
+        {
+            function.__name__: function
+            for function in (describe, find_data, write_repeated, matrix_product, evaluate, train_plainly)
+        }
+    )
