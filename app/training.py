@@ -21,7 +21,7 @@ from app import checkpoint as checkpoints
 from app import runtime
 from app.config import TrainConfig
 from app.console import TrainingDisplay
-from app.datasets import DataSet, split
+from app.datasets import CLASSES, DataSet, split
 from app.datasets.dataset import (
     MnistDataset,
     TrainingBatches,
@@ -127,8 +127,6 @@ def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]
     run = _Run(_with_workers(config), run_dir, display)
     if run.processes.is_first:
         _create_run_dir(run_dir, run.config)
-        # From here on a run that is killed can be resumed.
-        run.save_last()
     return run.finish()
 
 
@@ -266,6 +264,8 @@ class _Run:
 
     def finish(self) -> TrainResult:
         """Train the epochs that are left, then evaluate the chosen parameters and write the report."""
+        # A run killed from here on can be resumed, and files of different ages that a kill left agree again.
+        self.save_last()
         per_epoch = images_per_epoch(len(self.dataset), self.config)
         done = self.progress.epoch * per_epoch + self.progress.batch * self.config.batch_size
         self.display.line(
@@ -327,7 +327,7 @@ class _Run:
         )
 
     def _batch_count(self, batch: int) -> int:
-        """Return the number of images in a batch, over all workers."""
+        """Return the number of images in a batch, over all processes."""
         return min(self.config.batch_size, len(self.dataset) - batch * self.config.batch_size)
 
     def _step(
@@ -360,14 +360,13 @@ class _Run:
                 f"{train_loss:g}; try a lower --learning-rate than {self.config.learning_rate:g}"
             )
         validation = self._validate()
-        before = progress.seconds
         record = {
             "epoch": progress.epoch + 1,
             "train_loss": train_loss,
             "validation_loss": validation.loss if validation else None,
             "validation_accuracy": validation.accuracy if validation else None,
             "learning_rate": learning_rate,
-            "seconds": before + time.perf_counter() - started,
+            "seconds": progress.seconds + time.perf_counter() - started,
             "images_per_second": images / trained,
         }
         self.progress = Progress(
@@ -411,7 +410,7 @@ class _Run:
                 checkpoints.get_state(self.network),
                 {
                     "network": self.network.architecture,
-                    "classes": 10,
+                    "classes": CLASSES,
                     "config": self.config.to_json(),
                     "epoch": self.progress.epoch,
                     "metrics": record,

@@ -101,6 +101,16 @@ def make_parser(name: str, description: Optional[str]) -> argparse.ArgumentParse
     return parser
 
 
+def parse_rounds(name: str, description: Optional[str], rounds: int) -> argparse.Namespace:
+    """Return the checked command line of a benchmark that takes `--rounds` and nothing else of its own."""
+    parser = make_parser(name, description)
+    parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"rounds ({rounds})")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds = 1
+    return arguments
+
+
 def results_folder(arguments: argparse.Namespace) -> Path:
     """Return where the results go; quick ones never replace those of a real measurement."""
     quick = Path(tempfile.gettempdir()) / "paddle-mnist-benchmarks"

@@ -6,7 +6,6 @@ on for one whole epoch; time and memory must grow in proportion to the images.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -131,19 +130,9 @@ def draw(path: Path, batches: Rounds, images: Rounds) -> None:
     common.write_figure(path, figure)
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Return the checked command line."""
-    parser = common.make_parser("scaling", __doc__)
-    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="rounds of all sizes (2)")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.rounds = 1
-    return arguments
-
-
 def main() -> int:
     """Measure, print, write."""
-    arguments = parse_arguments()
+    arguments = common.parse_rounds("scaling", __doc__, 2)
     folder = common.results_folder(arguments)
     environment = common.describe_machine()
     data_dir = call("sides", "find_data", data_dir=arguments.data_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from functools import partial
 from pathlib import Path
@@ -86,19 +85,9 @@ def draw(path: Path, rounds: Rounds, modules: dict[str, dict[str, Any]]) -> None
     common.write_figure(path, figure)
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Return the checked command line."""
-    parser = common.make_parser("startup", __doc__)
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="rounds of the commands (9)")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.rounds = 1
-    return arguments
-
-
 def main() -> int:
     """Measure, print, write."""
-    arguments = parse_arguments()
+    arguments = common.parse_rounds("startup", __doc__, 9)
     folder = common.results_folder(arguments)
     environment = common.describe_machine()
     sides = command_sides()

@@ -279,6 +279,14 @@ def test_without_validation_the_last_parameters_are_reported(config, tmp_path):
     assert not (tmp_path / "run" / "best.pdparams").exists()
 
 
+def test_a_kill_between_the_last_parameters_and_their_description_is_mended_by_a_resume(config, tmp_path):
+    train(dataclasses.replace(config, validation_size=0, epochs=1), tmp_path / "run")
+    path = tmp_path / "run" / "last.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": "of an older file", "epoch": 0}))
+    assert resume(tmp_path / "run").test.count == 200
+    assert json.loads(path.read_text())["epoch"] == 1
+
+
 def test_limits_make_a_complete_run_short(config, tmp_path):
     limited = dataclasses.replace(
         config, limit_train_batches=2, limit_validation_batches=1, evaluation_batch_size=10
