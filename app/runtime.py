@@ -23,6 +23,8 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from app.errors import UserError
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # mallopt's parameters, from glibc's malloc.h, and their values: freed memory up to 1 GiB stays in the process
@@ -42,6 +44,7 @@ _ALLOCATOR_VARIABLES = (
 )
 
 # What Intel's MKL calls its code paths, and the instructions that each of them uses without asking.
+_BLAS_PATH = "MKL_DEBUG_CPU_TYPE"
 _AVX512_PATH, _AVX2_PATH = "7", "5"
 _AVX512_FLAGS = {"avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl", "avx2", "fma"}
 _AVX2_FLAGS = {"avx2", "fma"}
@@ -63,6 +66,7 @@ def prepare() -> tuple[Setting, ...]:
 
     Raises:
         KeyboardInterrupt: Ctrl-C during the import; in the midst of it, it would look like a fault of Paddle.
+        UserError: with the BLAS path that was chosen, here or by the user, Paddle multiplies wrongly.
     """
     # Paddle looks for a C++ compiler cache at every import, and batch norm speaks of an old default: a user
     # of this program can do nothing about either.
@@ -82,6 +86,8 @@ def prepare() -> tuple[Setting, ...]:
         importlib.import_module("paddle")
     if stop.signal_number is not None:
         raise KeyboardInterrupt
+    if _BLAS_PATH in os.environ:
+        check_products()
     return settings
 
 
@@ -141,11 +147,11 @@ def quota_of(groups: Path) -> Optional[float]:
 
 
 def _set_blas_path() -> Setting:
-    name, cpuinfo = "MKL_DEBUG_CPU_TYPE", _read_cpuinfo()
+    cpuinfo = _read_cpuinfo()
     path = choose_blas_path(cpuinfo)
-    if name in os.environ or path is not None:
-        return _set_variable(name, path or "", "AMD's processor would get MKL's slowest path")
-    return Setting(name, "not set", f"not needed on {cpuinfo.get('vendor_id') or platform.machine()}")
+    if _BLAS_PATH in os.environ or path is not None:
+        return _set_variable(_BLAS_PATH, path or "", "AMD's processor would get MKL's slowest path")
+    return Setting(_BLAS_PATH, "not set", f"not needed on {cpuinfo.get('vendor_id') or platform.machine()}")
 
 
 def choose_blas_path(cpuinfo: Mapping[str, str]) -> Optional[str]:
@@ -191,7 +197,7 @@ def check_products() -> float:
     """Return the largest relative error of a matrix product of Paddle against NumPy in float64.
 
     Raises:
-        RuntimeError: it is not what float32 allows: the BLAS path does not suit this processor.
+        UserError: it is not what float32 allows: the BLAS path does not suit this processor.
     """
     import paddle
 
@@ -200,9 +206,9 @@ def check_products() -> float:
     product = paddle.matmul(paddle.to_tensor(a, "float32"), paddle.to_tensor(b, "float32")).numpy()
     error = float(np.abs(product - a @ b).max() / np.abs(a @ b).max())
     if not error < 1e-5:
-        raise RuntimeError(
-            f"Paddle's matrix products are wrong by {error:.2g} on this processor; "
-            "set MKL_DEBUG_CPU_TYPE=0 in the environment"
+        raise UserError(
+            f"Paddle's matrix products are wrong by {error:.2g} on this processor with "
+            f"{_BLAS_PATH}={os.environ.get(_BLAS_PATH, '')}; set it to 0 in the environment"
         )
     return error
 

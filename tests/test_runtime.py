@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
+from app.errors import UserError
 from app.runtime import (
     REPOSITORY,
     StopRequest,
@@ -110,6 +112,13 @@ def test_only_amd_gets_a_path_and_only_one_its_instructions_allow(vendor, flags,
 
 def test_matrix_products_are_right_on_this_machine():
     assert check_products() < 1e-5
+
+
+def test_wrong_products_of_a_blas_path_end_the_program(monkeypatch):
+    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "9")
+    monkeypatch.setattr(paddle, "matmul", lambda a, b: a)
+    with pytest.raises(UserError, match=r"wrong by .* with MKL_DEBUG_CPU_TYPE=9; set it to 0"):
+        check_products()
 
 
 def test_data_directories_are_in_the_stated_order(monkeypatch, tmp_path):
