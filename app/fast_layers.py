@@ -26,20 +26,14 @@ Gradients = tuple[Optional[paddle.Tensor], ...]
 
 
 def accelerate(network: TwoConvNet) -> None:
-    """Put the fast layers in the place of the network's convolutions and of pooling that follows at once.
+    """Put the fast layers in the place of the network's convolutions and pooling.
 
-    They take over the parameters. A pooled convolution with batch norm in between keeps Paddle's layers.
+    They take over the parameters.
     """
+    layer = StridedConv2D if network.architecture["downsampling"] == "stride" else PooledConv2D
     for number in (1, 2):
-        plain = getattr(network, f"conv{number}")
-        if network.architecture["downsampling"] == "stride":
-            fast: nn.Conv2D = _like(StridedConv2D, plain)
-        elif not network.architecture["batch_norm"]:
-            fast = _like(PooledConv2D, plain)
-            setattr(network, f"pool{number}", nn.Identity())
-        else:
-            continue
-        setattr(network, f"conv{number}", fast)
+        setattr(network, f"conv{number}", _like(layer, getattr(network, f"conv{number}")))
+        setattr(network, f"pool{number}", nn.Identity())
 
 
 def _like(layer: type[nn.Conv2D], plain: nn.Conv2D) -> nn.Conv2D:

@@ -35,7 +35,8 @@ class TwoConvNet(nn.Layer):
         kernel_size: side of both kernels, odd; the padding keeps the picture's size.
         downsampling: `max-pool` pools 2x2 after each convolution; `stride` moves the kernel two pixels at a
             time instead, which never computes the full-size feature maps.
-        batch_norm: normalise each convolution's output over the batch; it takes over the bias.
+        batch_norm: normalise each convolution's output, after the pooling, over the batch; it takes over the
+            bias.
         hidden: units of a linear layer with ReLU before the last one; 0 for none.
         dropout: share of the features that are dropped in training before the last linear layer, 0 <= p < 1.
     """
@@ -84,8 +85,8 @@ class TwoConvNet(nn.Layer):
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """Return the logits, float32 [N, 10], of float32 [N, 1, 28, 28] pictures."""
         # ReLU after the pooling: the same function as before it, on a quarter of the values.
-        x = self.relu(self.pool1(self.norm1(self.conv1(images))))
-        x = self.relu(self.pool2(self.norm2(self.conv2(x))))
+        x = self.relu(self.norm1(self.pool1(self.conv1(images))))
+        x = self.relu(self.norm2(self.pool2(self.conv2(x))))
         x = paddle.flatten(x, 1)
         if self.hidden is not None:
             x = self.relu(self.hidden(x))

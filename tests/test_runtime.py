@@ -116,7 +116,7 @@ def test_matrix_products_are_right_on_this_machine():
 
 def test_wrong_products_of_a_blas_path_end_the_program(monkeypatch):
     monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "9")
-    monkeypatch.setattr(paddle, "matmul", lambda a, b: a)
+    monkeypatch.setattr(paddle, "matmul", lambda a, _b: a)
     with pytest.raises(UserError, match=r"wrong by .* with MKL_DEBUG_CPU_TYPE=9; set it to 0"):
         check_products()
 
