@@ -44,10 +44,10 @@ def build(config: TrainConfig) -> nn.Sequential:
                 bias=not config.batch_norm,
             )
         )
-        if config.batch_norm:
-            layers.append(nn.BatchNorm2d(outputs))
         if pooled:
             layers.append(nn.MaxPool2d(2))
+        if config.batch_norm:
+            layers.append(nn.BatchNorm2d(outputs))
         layers.append(nn.ReLU(inplace=True))
     layers.append(nn.Flatten())
     features = config.channels[1] * (SIDE // 4) ** 2
