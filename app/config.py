@@ -94,6 +94,16 @@ class TrainConfig:
     dropout: float = _option(0.0, "share of the features dropped in training before the last layer")
 
     shift: int = _option(0, "move each training image by up to this many pixels in both directions")
+    rotation: float = _option(0.0, "turn each training image by up to this many degrees")
+    scale: float = _option(0.0, "stretch or shrink both its axes, each by up to this share")
+    shear: float = _option(0.0, "slant it by up to so many pixels to the side per pixel of height")
+    elastic: float = _option(0.0, "bend it by smoothed noise of this strength; Simard et al. (2003) take 34")
+    elastic_sigma: float = _option(4.0, "pixels of the Gaussian that smooths the noise")
+    stroke: float = _option(
+        0.0, "thicken or thin its strokes, 1 being by a pixel on either side, by up to this"
+    )
+    blur: float = _option(0.0, "blur it, 1 being half of every pixel to its neighbours, by up to this")
+    erase: float = _option(0.0, "share of the images of which a random rectangle is painted black")
     batch_size: int = _option(100, "images in a training step, over all workers")
     drop_last_batch: bool = _option(False, "leave out an epoch's last batch when it is not full")
     epochs: int = _option(10, "passes over the training images")
@@ -102,14 +112,22 @@ class TrainConfig:
     nesterov: bool = _option(False, "look ahead along the momentum (Nesterov)")
     schedule: str = _option(
         "constant",
-        "learning rate over the run: constant, or up linearly and down along a cosine to zero",
-        choices=("constant", "one-cycle"),
+        "learning rate over the run: constant; one-cycle, up linearly and then down along a cosine to zero; "
+        "or cosine, down from the start, but for a linear warm-up",
+        choices=("constant", "one-cycle", "cosine"),
     )
-    warmup: float = _option(0.25, "share of the run in which one-cycle raises the learning rate")
+    warmup: float = _option(0.25, "share of the run in which a schedule raises the learning rate")
+    weight_decay: float = _option(
+        0.0, "add so many times each weight to its gradient (L2); biases and norms aside"
+    )
+    clip_gradient: float = _option(0.0, "largest norm of the gradient of all parameters together; 0 for any")
+    label_smoothing: float = _option(0.0, "share of each label that is spread evenly over all digits")
+    average_decay: float = _option(
+        0.0,
+        "validate and keep the parameters' exponential moving average over the steps; 0 for the last ones",
+    )
 
-    workers: Optional[int] = _option(
-        None, "threads that share each batch (auto: one per core, but one in all with dropout)"
-    )
+    workers: Optional[int] = _option(None, "threads that share each batch (auto: one per core)")
     evaluation_batch_size: int = _option(250, "images in an evaluation step; does not change the result")
     log_every: int = _option(0, "print the loss every so many batches, as the tutorial does; 0 for never")
     limit_train_batches: Optional[int] = _option(None, "end each epoch after so many batches: a quick trial")
@@ -130,12 +148,21 @@ class TrainConfig:
         self._require("hidden", lambda units: units <= 1 << 16, "at most 65536")
         self._require("seed", lambda seed: seed < 1 << 32, "below 2**32")
         self._require("shift", lambda pixels: pixels <= 27, "at most 27")
+        self._require("rotation", lambda degrees: 0 <= degrees <= 180, "0 to 180")
+        self._require("scale", lambda share: 0 <= share <= 0.9, "0 to 0.9")
+        self._require("shear", lambda slant: 0 <= slant <= 2, "0 to 2")
+        self._require("elastic", lambda strength: 0 <= strength <= 1000, "0 to 1000")
+        self._require("elastic_sigma", lambda sigma: 0.5 <= sigma <= 100, "0.5 to 100")
+        for name in ("stroke", "blur", "erase"):
+            self._require(name, lambda share: 0 <= share <= 1, "0 to 1")
         self._require("dropout", lambda share: 0 <= share < 1, "at least 0 and below 1")
         self._require("momentum", lambda momentum: 0 <= momentum < 1, "at least 0 and below 1")
         self._require("warmup", lambda share: 0 <= share < 1, "at least 0 and below 1")
+        self._require("weight_decay", lambda decay: 0 <= decay <= 1, "0 to 1")
+        self._require("clip_gradient", lambda norm: norm >= 0, "at least 0")
+        self._require("label_smoothing", lambda share: 0 <= share < 1, "at least 0 and below 1")
+        self._require("average_decay", lambda decay: 0 <= decay < 1, "at least 0 and below 1")
         self._require("learning_rate", lambda rate: rate > 0, "above 0")
-        if self.dropout and (self.workers or 1) > 1:
-            raise UsageError("--workers: dropout draws from one generator of Paddle, it needs 1 worker")
         if self.nesterov and self.momentum == 0:
             raise UsageError("--nesterov: needs a --momentum above 0")
 
