@@ -218,6 +218,25 @@ PRESETS = {
     "default": _DEFAULT,
     # The quickest way to 99.0%: so short a run needs the smaller batch's larger number of steps.
     "fast": dataclasses.replace(_DEFAULT, preset="fast", epochs=2, batch_size=128, learning_rate=0.2),
+    # The most accurate, and the one for people's own pictures: a wider network, and digits that lean, bend,
+    # and are written with thicker, thinner and softer pens than MNIST's.
+    "best": dataclasses.replace(
+        _DEFAULT,
+        preset="best",
+        validation_size=5000,
+        channels=(32, 64),
+        hidden=256,
+        rotation=10.0,
+        scale=0.1,
+        shear=0.2,
+        elastic=15.0,
+        stroke=0.6,
+        blur=0.5,
+        batch_size=128,
+        epochs=40,
+        learning_rate=0.2,
+        weight_decay=5e-4,
+    ),
 }
 
 
