@@ -198,7 +198,7 @@ def score_of(accuracy: float, **changes: object) -> dict[str, object]:
     return {
         **{"accuracy": accuracy, "correct": round(10_000 * accuracy), "count": 10_000},
         **{"first_half": accuracy - 0.001, "second_half": accuracy + 0.001, "seconds": 60.0},
-        **{"calibration_error": 0.004, "scaled_calibration_error": 0.001, "temperature": 1.5},
+        **{"calibration_error": 0.001, "scaled_calibration_error": 0.004, "temperature": 1.5},
         **{"validation_accuracy": 0.99, **changes},
     }
 
@@ -223,7 +223,8 @@ def test_mean_ensemble_and_calibration_of_a_preset_are_judged_by_its_targets() -
 
 
 def test_calibration_without_validation_is_judged_and_said_unscaled() -> None:
-    bare = score_of(0.997, temperature=None, scaled_calibration_error=None, validation_accuracy=None)
+    nothing = {"temperature": None, "scaled_calibration_error": None, "validation_accuracy": None}
+    bare = score_of(0.997, calibration_error=0.004, **nothing)
     findings = accuracy.summarise("best", "", [bare] * 3, bare, judged=True)
     (error,) = [finding for finding in findings if finding.what.startswith("calibration error of a seed")]
     assert "0.400%" in error.measured
