@@ -196,7 +196,8 @@ class TrainConfig:
 
 
 # Strided convolutions with batch norm cost a third of the tutorial's network and learn faster; Nesterov
-# momentum under a one-cycle schedule and random shifts by a pixel give the accuracy in a few epochs.
+# momentum under a one-cycle schedule, random shifts by a pixel and weight decay give the accuracy in a few
+# epochs.
 _DEFAULT = TrainConfig(
     preset="default",
     channels=(16, 32),
@@ -210,14 +211,18 @@ _DEFAULT = TrainConfig(
     momentum=0.9,
     nesterov=True,
     schedule="one-cycle",
+    weight_decay=5e-4,
 )
 
 PRESETS = {
     # The source tutorial, to the letter: its network, its optimiser, its log lines.
     "tutorial": TrainConfig(drop_last_batch=True, evaluation_batch_size=128, log_every=200),
     "default": _DEFAULT,
-    # The quickest way to 99.0%: so short a run needs the smaller batch's larger number of steps.
-    "fast": dataclasses.replace(_DEFAULT, preset="fast", epochs=2, batch_size=128, learning_rate=0.2),
+    # The quickest way to 99.0%: so short a run needs the smaller batch's larger number of steps, and no
+    # weight decay.
+    "fast": dataclasses.replace(
+        _DEFAULT, preset="fast", epochs=2, batch_size=128, learning_rate=0.2, weight_decay=0.0
+    ),
     # The most accurate, and the one for people's own pictures: a wider network, and digits that lean, bend,
     # and are written with thicker, thinner and softer pens than MNIST's.
     "best": dataclasses.replace(
@@ -235,7 +240,6 @@ PRESETS = {
         batch_size=128,
         epochs=40,
         learning_rate=0.2,
-        weight_decay=5e-4,
     ),
 }
 
