@@ -128,7 +128,7 @@ class TrainConfig:
     )
 
     workers: Optional[int] = _option(None, "threads that share each batch (auto: one per core)")
-    evaluation_batch_size: int = _option(250, "images in an evaluation step; does not change the result")
+    evaluation_batch_size: int = _option(125, "images in an evaluation step; does not change the result")
     log_every: int = _option(0, "print the loss every so many batches, as the tutorial does; 0 for never")
     limit_train_batches: Optional[int] = _option(None, "end each epoch after so many batches: a quick trial")
     limit_validation_batches: Optional[int] = _option(None, "validate on so many batches only")
