@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from app.datasets import Digits
+
+Float = NDArray[np.float32]
 
 FINENESS = 4
 """Pixels to trace in for each pixel of MNIST."""
@@ -61,6 +66,68 @@ def join(parts: Sequence[Strokes]) -> Strokes:
         np.concatenate([part.edges + start for part, start in zip(parts, starts)]),
         np.concatenate([part.radii for part in parts]),
     )
+
+
+@dataclass(frozen=True)
+class Pen:
+    """How a pen writes; widths are shares of the digit's height."""
+
+    thinnest: float
+    thickest: float
+    inks: tuple[str, ...]
+    opacity: float
+    """How much of the paper a full stroke hides at severity 0."""
+    faintest: float
+    """The same at severity 1."""
+    grain: float
+    """0: even; 1: the paper's tooth shows through, as with chalk."""
+    pressure: float
+    """See `Strokes.with_pen`."""
+
+
+def choose_digits(digits: Digits, count: int, rng: np.random.Generator) -> tuple[list[Strokes], str]:
+    """Return the strokes of some digits, each 1.0 high, and their labels as text."""
+    chosen = rng.integers(len(digits.images), size=count)
+    return [pick_up(digits.images[index]) for index in chosen], "".join(
+        str(digits.labels[index]) for index in chosen
+    )
+
+
+def pick_up(image: NDArray[np.uint8]) -> Strokes:
+    """Return the strokes of a digit; where a thin line would change it, all radii are above 0.1.
+
+    `write` then keeps the blob's own width.
+    """
+    strokes, may_be_thin = trace(image)
+    return strokes if may_be_thin else strokes._replace(radii=np.maximum(strokes.radii, 0.1))
+
+
+def write(strokes: Strokes, width: float, pressure: float) -> Strokes:
+    """Return the strokes in a line of this width, but never thinner than their shape allows."""
+    is_blob = strokes.radii.min() >= 0.1
+    return strokes.with_pen(width / 2, pressure, least=1.0 if is_blob else 0.0)
+
+
+def lay_out(
+    lines: Sequence[Sequence[Strokes]], pen: Pen, severity: float, rng: np.random.Generator
+) -> Strokes:
+    """Return lines of digits, each about 1.0 high, of one pen; sizes, gaps and base line vary a little."""
+    width = rng.uniform(pen.thinnest, pen.thickest)
+    leading = rng.uniform(1.35, 1.9)
+    gap = rng.uniform(0.12, 0.5) if severity < 0.5 else rng.choice([0.06, 0.2, 0.8])
+    placed = []
+    for number, line in enumerate(lines):
+        x = rng.uniform(0, 0.3)
+        for strokes in line:
+            size = rng.uniform(1 - 0.15 * severity, 1 + 0.1 * severity) if len(line) > 1 else 1.0
+            written = write(strokes, width / size, pen.pressure)
+            left, _, right, bottom = written.box()
+            y = number * leading + rng.normal(0, 0.03) * severity - bottom * size
+            placed.append(written.placed(size, x - left * size, y))
+            x += (right - left) * size + gap * rng.uniform(0.7, 1.4)
+    together = join(placed)
+    left, top, _, _ = together.box()
+    return together.placed(1.0, -left, -top)
 
 
 def trace(image: NDArray[np.uint8]) -> tuple[Strokes, bool]:

@@ -9,22 +9,33 @@ send, and still read at sight); what a kind is named after is there at every sev
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from app.datasets import Digits
-from tests.pen import Strokes, draw, join, trace
+from tests.drawings import (
+    BRUSH,
+    CELLS,
+    DRAWINGS,
+    SMALL,
+    clouds,
+    encode,
+    make_cell,
+    make_drawing,
+    make_small,
+    paint,
+)
+from tests.pen import Float, Pen, Strokes, choose_digits, draw, lay_out
+from tests.scrawls import LETTERS, SYMBOLS, by_hand, scribble, turned
 
-Float = NDArray[np.float32]
 Colour = tuple[float, float, float]
 """Reflectance of red, green and blue: linear, 0 to 1."""
 
@@ -61,23 +72,6 @@ STRONG_INKS = ("blue", "red", "green", "violet", "brown")
 LIGHT_INKS = ("orange", "light blue", "pink", "light green")
 
 
-@dataclass(frozen=True)
-class Pen:
-    """How a pen writes; widths are shares of the digit's height."""
-
-    thinnest: float
-    thickest: float
-    inks: tuple[str, ...]
-    opacity: float
-    """How much of the paper a full stroke hides at severity 0."""
-    faintest: float
-    """The same at severity 1."""
-    grain: float
-    """0: even; 1: the paper's tooth shows through, as with chalk."""
-    pressure: float
-    """See `Strokes.with_pen`."""
-
-
 PENS = {
     "ballpoint": Pen(0.035, 0.07, ("black", "dark blue", "blue"), 0.95, 0.65, 0.15, 0.2),
     "ink": Pen(0.05, 0.10, ("black", "dark blue"), 0.98, 0.85, 0.05, 0.5),
@@ -88,6 +82,10 @@ PENS = {
     "marker": Pen(0.05, 0.11, ("black", "blue", "red", "green"), 0.95, 0.7, 0.1, 0.1),
     "chalk": Pen(0.06, 0.12, ("chalk", "yellow chalk"), 0.9, 0.5, 0.7, 0.2),
 }
+
+
+MOST_MEGAPIXELS = 2.0
+"""Photos of more are made of so many and enlarged."""
 
 
 @dataclass(frozen=True)
@@ -145,62 +143,7 @@ class Picture(NamedTuple):
     severity: float
 
 
-# --- what is written -------------------------------------------------------------------------------------
-
-
-def choose_digits(digits: Digits, count: int, rng: np.random.Generator) -> tuple[list[Strokes], str]:
-    """Return the strokes of some digits, each 1.0 high, and their labels as text."""
-    chosen = rng.integers(len(digits.images), size=count)
-    return [pick_up(digits.images[index]) for index in chosen], "".join(
-        str(digits.labels[index]) for index in chosen
-    )
-
-
-def pick_up(image: NDArray[np.uint8]) -> Strokes:
-    """Return the strokes of a digit; where a thin line would change it, all radii are above 0.1.
-
-    `write` then keeps the blob's own width.
-    """
-    strokes, may_be_thin = trace(image)
-    return strokes if may_be_thin else strokes._replace(radii=np.maximum(strokes.radii, 0.1))
-
-
-def write(strokes: Strokes, width: float, pressure: float) -> Strokes:
-    """Return the strokes in a line of this width, but never thinner than their shape allows."""
-    is_blob = strokes.radii.min() >= 0.1
-    return strokes.with_pen(width / 2, pressure, least=1.0 if is_blob else 0.0)
-
-
-def lay_out(
-    lines: Sequence[Sequence[Strokes]], pen: Pen, severity: float, rng: np.random.Generator
-) -> Strokes:
-    """Return lines of digits, each about 1.0 high, of one pen; sizes, gaps and the base line vary a little."""
-    width = rng.uniform(pen.thinnest, pen.thickest)
-    leading = rng.uniform(1.35, 1.9)
-    gap = rng.uniform(0.12, 0.5) if severity < 0.5 else rng.choice([0.06, 0.2, 0.8])
-    placed = []
-    for number, line in enumerate(lines):
-        x = rng.uniform(0, 0.3)
-        for strokes in line:
-            size = rng.uniform(1 - 0.15 * severity, 1 + 0.1 * severity) if len(line) > 1 else 1.0
-            written = write(strokes, width / size, pen.pressure)
-            left, _, right, bottom = written.box()
-            y = number * leading + rng.normal(0, 0.03) * severity - bottom * size
-            placed.append(written.placed(size, x - left * size, y))
-            x += (right - left) * size + gap * rng.uniform(0.7, 1.4)
-    together = join(placed)
-    left, top, _, _ = together.box()
-    return together.placed(1.0, -left, -top)
-
-
 # --- noise and light -------------------------------------------------------------------------------------
-
-
-def clouds(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> Float:
-    """Return smooth noise, float32 of that shape, deviation about 1; `grain` is its size in pixels."""
-    height, width = shape
-    coarse = rng.normal(size=(max(2, round(height / grain)), max(2, round(width / grain)))).astype(np.float32)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def to_linear(values: NDArray[np.uint8]) -> Float:
@@ -233,7 +176,7 @@ def light_map(shape: tuple[int, int], look: Look, rng: np.random.Generator) -> F
 
 
 def shadow_map(shape: tuple[int, int], look: Look, rng: np.random.Generator) -> Float:
-    """Return the share of light that a shadow leaves: of a phone or an arm (a tilted box), or a straight edge."""
+    """Return the share of light that a shadow leaves: of a straight edge, or of a phone or an arm (a box)."""
     height, width = shape
     shadow = Image.new("L", (width, height))
     reach = 2.0 * max(shape)
@@ -256,7 +199,9 @@ def shadow_map(shape: tuple[int, int], look: Look, rng: np.random.Generator) -> 
 # --- the sheet -------------------------------------------------------------------------------------------
 
 
-def ink_cover(strokes: Strokes, size: tuple[int, int], pen: Pen, look: Look, rng: np.random.Generator) -> Float:
+def ink_cover(
+    strokes: Strokes, size: tuple[int, int], pen: Pen, look: Look, rng: np.random.Generator
+) -> Float:
     """Return how much of the paper the ink hides, float32 [height, width], 0 to 1."""
     shape = size[1], size[0]
     cover = np.asarray(draw(strokes, size), np.float32) / 255
@@ -344,7 +289,8 @@ def lay_on_desk(sheet: Float, box: Sequence[float], digit: float, rng: np.random
     """Let the paper end, at one or two sides, between the ink and the border of the frame, in place."""
     height, width = sheet.shape[:2]
     desk = np.array(
-        rng.choice([(0.05, 0.035, 0.02), (0.25, 0.14, 0.07), (0.02, 0.02, 0.025), (0.3, 0.3, 0.32)]), np.float32
+        rng.choice([(0.05, 0.035, 0.02), (0.25, 0.14, 0.07), (0.02, 0.02, 0.025), (0.3, 0.3, 0.32)]),
+        np.float32,
     )
     wood = desk * np.clip(1 + 0.2 * clouds((height, width), 9, rng), 0.4, 2)[..., None]
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -363,13 +309,17 @@ def lay_on_desk(sheet: Float, box: Sequence[float], digit: float, rng: np.random
 # --- the camera ------------------------------------------------------------------------------------------
 
 
-def viewpoint(middle: tuple[float, float], size: float, look: Look, rng: np.random.Generator) -> NDArray[np.float64]:
+def viewpoint(
+    middle: tuple[float, float], size: float, look: Look, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Return float64 [3, 3], the homography from the frame to the sheet that leaves `middle` where it is."""
     turn = math.radians(rng.uniform(-1, 1) * look.tilt)
     lean = rng.uniform(-1, 1, 2) * look.perspective / size
     there = np.array([[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1]])
     back = np.array([[1, 0, middle[0]], [0, 1, middle[1]], [0, 0, 1]])
-    rotation = np.array([[math.cos(turn), -math.sin(turn), 0], [math.sin(turn), math.cos(turn), 0], [0, 0, 1]])
+    rotation = np.array(
+        [[math.cos(turn), -math.sin(turn), 0], [math.sin(turn), math.cos(turn), 0], [0, 0, 1]]
+    )
     leaning = np.array([[1, 0, 0], [0, 1, 0], [lean[0], lean[1], 1]])
     homography: NDArray[np.float64] = back @ rotation @ leaning @ there
     return homography / homography[2, 2]
@@ -409,38 +359,10 @@ def smear(light: Float, length: float, angle: float) -> Float:
     return np.mean([np.roll(light, shift, (0, 1)) for shift in shifts], axis=0, dtype=np.float32)
 
 
-# The operation that an upright picture is stored by, for each value of the EXIF tag Orientation (EXIF 2.3).
-STORED_BY = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-
-
-def encode(picture: Image.Image, suffix: str, quality: int = 90, orientation: Optional[int] = None) -> bytes:
-    """Return the bytes of a picture file, turned and tagged for an EXIF orientation if one is given."""
-    options: dict[str, object] = {}
-    if orientation is not None:
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        options["exif"] = exif.tobytes()
-        if orientation in STORED_BY:
-            picture = picture.transpose(STORED_BY[orientation])
-    if suffix == ".jpg":
-        options["quality"] = quality
-    buffer = io.BytesIO()
-    picture.save(buffer, {".jpg": "JPEG"}.get(suffix, suffix[1:].upper()), **options)
-    return buffer.getvalue()
-
-
 def photograph(strokes: Optional[Strokes], look: Look, rng: np.random.Generator) -> bytes:
-    """Return a JPEG photo of a sheet with these strokes (units of a digit's height) on it, or of a blank one."""
+    """Return a JPEG photo of a sheet with these strokes (units of a digit's height), or of a blank one."""
     aspect = 4 / 3 if rng.random() < 0.5 else 3 / 4
-    height = math.sqrt(look.megapixels * 1e6 / aspect)
+    height = math.sqrt(min(look.megapixels, MOST_MEGAPIXELS) * 1e6 / aspect)
     frame = round(height * aspect), round(height)
     border = round(0.12 * max(frame))
     size = frame[0] + 2 * border, frame[1] + 2 * border
@@ -474,7 +396,19 @@ def photograph(strokes: Optional[Strokes], look: Look, rng: np.random.Generator)
     cut = (border, border, border + frame[0], border + frame[1])
     if look.cropped and strokes is not None:
         cut = crop_to(seen_at(strokes.points, homography), float(np.median(strokes.radii)), digit, size, rng)
-    return encode(photo.crop(cut), ".jpg", look.quality, look.orientation)
+    photo = photo.crop(cut)
+    if look.megapixels > MOST_MEGAPIXELS:
+        photo = enlarge(photo, math.sqrt(look.megapixels / MOST_MEGAPIXELS), look.noise, rng)
+    return encode(photo, ".jpg", look.quality, look.orientation)
+
+
+def enlarge(photo: Image.Image, factor: float, noise: float, rng: np.random.Generator) -> Image.Image:
+    """Return a photo with more pixels that show no more, and with noise of their own, as phones make them."""
+    width, height = round(photo.width * factor), round(photo.height * factor)
+    large = photo.resize((width, height), Image.Resampling.BICUBIC)
+    tile = np.clip(rng.normal(128, 128 * noise, (height, 512)), 0, 255).astype(np.uint8)
+    grain = Image.fromarray(np.tile(tile, -(-width // 512))[:, :width]).convert("RGB")
+    return ImageChops.add(large, grain, 1, -128)
 
 
 def crop_to(
@@ -547,9 +481,11 @@ PHOTOS: dict[str, dict[str, object]] = {
     "12-megapixel": {"megapixels": 12.0, "height": (0.06, 0.15, 0.3)},
 }
 NUMBERS: dict[str, dict[str, object]] = {
-    f"number-{name}": {"height": (0.15, 0.2, 0.3), **PHOTOS[name]}
-    for name in ("ink", "pencil", "felt", "coloured-ink", "ruled", "squared", "coloured-paper", "shadow")
-    + ("desk", "whiteboard", "blackboard")
+    name: {"height": (0.15, 0.2, 0.3), **PHOTOS[name]}
+    for name in (
+        *("ink", "pencil", "felt", "coloured-ink", "coloured-paper", "whiteboard", "blackboard"),
+        *("ruled", "squared", "shadow", "desk"),
+    )
 }
 
 
@@ -587,13 +523,61 @@ def make_lines(severity: float, digits: Digits, rng: np.random.Generator) -> tup
     return photograph(lay_out(lines, PENS[look.pen], severity, rng), look, rng), ".jpg", "\n".join(texts)
 
 
+# --- pictures without a digit -----------------------------------------------------------------------------
+
+
+def make_blank(severity: float, _digits: Digits, rng: np.random.Generator) -> tuple[bytes, str, str]:
+    """Return a photo of paper, of any kind, with nothing on it."""
+    changes = PHOTOS[
+        str(rng.choice(["ink", "ruled", "squared", "coloured-paper", "whiteboard", "blackboard"]))
+    ]
+    look = replace(look_of(changes, severity, rng), specks=0)
+    return photograph(None, look, rng), ".jpg", ""
+
+
+def make_noise(severity: float, _digits: Digits, rng: np.random.Generator) -> tuple[bytes, str, str]:
+    """Return noise, grey or black and white, fine or in spots."""
+    side = round(2 ** rng.uniform(np.log2(28), 8))
+    spread = clouds((side, side), rng.choice([1.0, 1.5, side / 20]), rng) * (20 + 60 * (1 - severity))
+    if rng.random() < 0.5:
+        spread = np.where(spread > np.quantile(spread, rng.uniform(0.5, 0.95)), 127, -127)
+    noise = np.clip(128 + spread, 0, 255).astype(np.uint8)
+    return encode(Image.fromarray(noise), ".png"), ".png", ""
+
+
+def make_scrawl(
+    name: str, severity: float, digits: Digits, rng: np.random.Generator
+) -> tuple[bytes, str, str]:
+    """Return a photo or a drawing of strokes that are no digit."""
+    if name == "scribble":
+        strokes = scribble(rng)
+    elif name == "turned":
+        strokes = turned(digits, rng)
+    else:
+        strokes = by_hand(LETTERS if name == "letter" else SYMBOLS, rng)
+    if rng.random() < 0.5:
+        style = str(rng.choice(DRAWINGS))
+        return (*paint(lay_out([[strokes]], BRUSH, severity, rng), style, severity, rng), "")
+    look = any_look(severity, rng)
+    return photograph(lay_out([[strokes]], PENS[look.pen], severity, rng), look, rng), ".jpg", ""
+
+
+# --- all of them -----------------------------------------------------------------------------------------
+
 Maker = Callable[[float, Digits, np.random.Generator], tuple[bytes, str, str]]
 
 KINDS: dict[str, Maker] = {
     **{f"photo/{name}": partial(make_photo, changes) for name, changes in PHOTOS.items()},
-    **{f"number/{name[7:]}": partial(make_number, changes) for name, changes in NUMBERS.items()},
+    **{f"drawing/{style}": partial(make_drawing, style) for style in DRAWINGS},
+    **{f"cell/{style}": partial(make_cell, style) for style in CELLS},
+    **{f"small/{style}": partial(make_small, style) for style in SMALL},
+    **{f"number/{name}": partial(make_number, changes) for name, changes in NUMBERS.items()},
     "number/two-lines": make_lines,
+    **{f"none/{name}": partial(make_scrawl, name) for name in ("scribble", "letter", "symbol", "turned")},
+    "none/blank": make_blank,
+    "none/noise": make_noise,
 }
+"""How to make each kind, by its name: what sort of picture, and what is special about it."""
 
 
 def make_picture(kind: str, severity: float, digits: Digits, rng: np.random.Generator) -> Picture:
