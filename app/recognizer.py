@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.datasets import SIDE
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
-from app.pictures import Box, DigitImage, read_digits
+from app.pictures import Box, Candidate as Cut, DigitImage, Guess, Page, read_page
 
 BATCH_PICTURES = 256
 
@@ -98,42 +98,84 @@ class Recognizer:
             yield from self._read_batch(paths[start : start + BATCH_PICTURES], top_k)
 
     def _read_batch(self, paths: Sequence[Path], top_k: int) -> Iterator[Union[Prediction, PictureError]]:
-        pictures = [_try_to_read(path) for path in paths]
-        found = [digit for picture in pictures if isinstance(picture, list) for digit in picture]
-        probabilities = iter(self._probabilities([digit.image for digit in found]))
-        for path, picture in zip(paths, pictures):
-            if isinstance(picture, PictureError):
-                yield picture
+        pages = [_try_to_read(path) for path in paths]
+        cuts = [
+            cut
+            for page in pages
+            if isinstance(page, Page)
+            for guess in page.guesses
+            for cut in guess.candidates
+        ]
+        logits = iter(self._logits([cut.digit.image for cut in cuts]))
+        for path, page in zip(paths, pages):
+            if isinstance(page, PictureError):
+                yield page
             else:
-                yield _predict(path, picture, list(islice(probabilities, len(picture))), top_k)
+                seen = [list(islice(logits, len(guess.candidates))) for guess in page.guesses]
+                yield _predict(path, page, seen, top_k)
 
-    def _probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    def _logits(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         from app.models import compute_logits
 
         stacked = np.array(images, np.uint8).reshape(-1, SIDE, SIDE)
         logits = compute_logits(self._checkpoint.network, stacked)
         if not np.isfinite(logits).all():
             raise CheckpointError(f"{self._checkpoint.path}: the network's outputs are not finite numbers")
-        return softmax(logits)
+        return logits
 
 
-def _try_to_read(path: Path) -> Union[list[DigitImage], PictureError]:
+def _try_to_read(path: Path) -> Union[Page, PictureError]:
     try:
-        return read_digits(path)
+        return read_page(path)
     except PictureError as error:
         return error
 
 
-def _predict(
-    path: Path, found: Sequence[DigitImage], probabilities: Sequence[NDArray[np.float64]], top_k: int
-) -> Prediction:
-    rankings = [_rank(row) for row in probabilities]
+def _predict(path: Path, page: Page, seen, top_k: int) -> Prediction:
+    best = None
+    for guess, rows in zip(page.guesses, seen):
+        costs = [_cost(row) for row in rows]
+        chosen, cost = cut_lines(guess, costs)
+        score = 4 * guess.likelihood - cost / max(1, len(chosen))
+        if best is None or score > best[0]:
+            best = (score, guess, chosen, rows)
+    if best is None:
+        return Prediction(str(path), "", (), "the picture holds no ink")
+    _, guess, chosen, rows = best
+    probabilities = softmax(np.array(rows))
+    rankings = [_rank(probabilities[index]) for index in chosen]
     digits = tuple(
-        DigitReading(ranking[0].digit, ranking[0].probability, ranking[:top_k], digit.box)
-        for digit, ranking in zip(found, rankings)
+        DigitReading(ranking[0].digit, ranking[0].probability, ranking[:top_k], guess.candidates[index].digit.box)
+        for index, ranking in zip(chosen, rankings)
     )
-    text = "".join(str(reading.digit) for reading in digits)
+    text = ""
+    for number, (index, reading) in enumerate(zip(chosen, digits)):
+        if number and guess.candidates[index].line != guess.candidates[chosen[number - 1]].line:
+            text += "\n"
+        text += str(reading.digit)
     return Prediction(str(path), text, digits, _doubt(rankings))
+
+
+def _cost(logits) -> float:
+    p = softmax(np.asarray(logits)[np.newaxis])[0].max()
+    return float(-np.log(p))
+
+
+def cut_lines(guess: Guess, costs: Sequence[float]) -> tuple[list[int], float]:
+    """The cheapest cut of each line into digits."""
+    per_digit = 0.7
+    chosen, total = [], 0.0
+    for line, count in enumerate(guess.lines):
+        best = [(0.0, [])] + [None] * count
+        for index, cut in sorted(enumerate(guess.candidates), key=lambda item: item[1].last):
+            if cut.line != line or best[cut.first] is None:
+                continue
+            cost = best[cut.first][0] + costs[index] + per_digit
+            if best[cut.last + 1] is None or cost < best[cut.last + 1][0]:
+                best[cut.last + 1] = (cost, [*best[cut.first][1], index])
+        chosen += best[count][1]
+        total += best[count][0]
+    return chosen, total
 
 
 def _rank(probabilities: NDArray[np.float64]) -> tuple[Candidate, ...]:

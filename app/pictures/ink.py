@@ -1,0 +1,132 @@
+"""Tell ink from paper: how much ink each pixel holds, whatever the light, the colours and the polarity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pictures.normalise import Density
+from app.pictures.opening import Pixels
+
+# What differs from paper by less is compression or banding: a share of the paper's light.
+_LEAST_DENSITY = 0.05
+_NOISE_DEVIATIONS = 4.0
+
+# Added to the paper's level (of 255): on black paper, noise would become ink.
+_DARKNESS = 12.0
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What one guess of the polarity makes of a picture."""
+
+    light_on_dark: bool
+    paper: Pixels
+    """The picture as it would be without ink; inverted, as are the pixels, if `light_on_dark`."""
+
+    weights: NDArray[np.float32]
+    """How much each channel tells of the ink: float32 [channels]."""
+
+    density: Density
+    """0 for paper, about 1 for the strongest ink."""
+
+    full: float
+    """The weighted density that became 1."""
+
+    floor: float
+    """The density (after scaling) below which all is noise."""
+
+
+def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink | None:
+    """Return the ink of a picture under one guess of its polarity, or None if there is none.
+
+    Args:
+        pixels: the picture.
+        light_on_dark: whether to look for light ink on dark paper.
+        reach: what is narrower than this many pixels is ink, what is wider is paper or shadow.
+    """
+    positive = 255 - pixels if light_on_dark else pixels
+    paper = estimate_paper(positive, reach)
+    densities = _channel_densities(positive, paper)
+    strongest = densities.max(axis=2)
+    weights = _channel_weights(densities, strongest)
+    density = densities @ weights
+    density -= _most_common(density)
+    noise = noise_of(density)
+    floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise)
+    full = full_density(density, floor)
+    if full <= floor:
+        return None
+    return Ink(light_on_dark, paper, weights, (density / full).astype(np.float32), full, floor / full)
+
+
+def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
+    """Return the picture without its dark ink: a closing, which fills what is dark and narrower than `reach`.
+
+    Unlike a blur it keeps the edges of shadows and of the sheet where they are.
+    """
+    height, width = pixels.shape[:2]
+    factor = max(1, min(reach // 12, 4))
+    size = max(1, -(-width // factor)), max(1, -(-height // factor))
+    small = pixels if factor == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    if min(size) > 64:
+        small = cv2.medianBlur(small, 3)
+    side = max(3, round(reach / factor))
+    kernel = np.ones((min(side, 2 * size[1]), min(side, 2 * size[0])), np.uint8)
+    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel, borderType=cv2.BORDER_REPLICATE)
+    if factor > 1:
+        paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.atleast_3d(paper)
+
+
+def _channel_densities(pixels: Pixels, paper: Pixels) -> Density:
+    """Return the share of the paper's light that is missing, float32 [height, width, channels]."""
+    light, full_light = pixels.astype(np.float32), paper.astype(np.float32)
+    return (full_light - light) / (full_light + _DARKNESS)
+
+
+def _channel_weights(densities: Density, strongest: Density) -> NDArray[np.float32]:
+    """Return what the channels count: as much as the strongest ink shows in them, so that yellow counts in blue."""
+    is_strong = strongest >= 0.6 * strongest.max()
+    colour = np.maximum(densities[is_strong].mean(axis=0), 0)
+    return (colour / max(float(colour @ colour) / float(colour.max() or 1), 1e-6)).astype(np.float32)
+
+
+def _most_common(density: Density) -> float:
+    """Return the density of blank paper: noise makes the estimate of the paper a little too light."""
+    values = density[::2, ::2] if density.size > 10_000 else density
+    low = values[values <= max(0.15, float(np.quantile(values, 0.3)))]
+    return min(float(np.median(low)), 0.1) if low.size else 0.0
+
+
+def noise_of(density: Density) -> float:
+    """Return the noise's standard deviation, from the median of a Laplacian that slopes and edges leave alone.
+
+    The kernel is that of J. Immerkaer, Fast Noise Variance Estimation, 1996.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = np.abs(cv2.filter2D(density.astype(np.float32), -1, kernel)[1:-1, 1:-1])
+    return float(np.median(response)) / 0.6745 / 6 if response.size else 0.0
+
+
+def full_density(density: Density, floor: float) -> float:
+    """Return the density of full ink: the median of all ink, where dark ink counts more; 0 without ink."""
+    found = density[density > floor]
+    if not found.size:
+        return 0.0
+    found = np.sort(found)
+    weight = np.cumsum(np.square(found, dtype=np.float64))
+    return float(found[np.searchsorted(weight, weight[-1] / 2)])
+
+
+def hysteresis(density: Density, low: float, high: float) -> NDArray[np.bool_]:
+    """Return the pixels above `low` that are connected to one above `high`: faint ends of strokes stay."""
+    count, labels = cv2.connectedComponents((density > low).astype(np.uint8), connectivity=8)
+    is_stroke = np.zeros(count, bool)
+    is_stroke[labels[density > high]] = True
+    is_stroke[0] = False
+    kept: NDArray[np.bool_] = is_stroke[labels]
+    return kept

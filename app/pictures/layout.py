@@ -1,0 +1,210 @@
+"""Find the digits in a picture's ink: what belongs together, what is clutter, and in which order to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Optional
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pictures.normalise import Density
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are the first column and row outside."""
+
+# A piece of ink within this share of a digit's height belongs to it: pencil skips, and pens run dry.
+_SKIP = 0.04
+
+# Shares of the height of the tallest digit: what is smaller is no digit of its own; how far a detached
+# stroke (the bar of a five) may be from its digit; how far apart two halves of one digit may be.
+_SMALLEST_DIGIT = 0.45
+_DETACHED = 0.2
+_HALVES_GAP = 0.3
+
+# Two halves of a digit are together at most this wide, as a share of their height.
+_WIDEST_DIGIT = 1.3
+_MOST_PIECES = 4
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Connected ink, or several pieces of it that belong together."""
+
+    labels: tuple[int, ...]
+    """Its numbers in the picture of labels."""
+
+    box: Box
+    area: float
+    """In pixels."""
+
+    mass: float
+    """The sum of its densities."""
+
+    width: float
+    """The mean width of its strokes, in pixels."""
+
+    touches: int
+    """How many sides of the frame it touches."""
+
+    @property
+    def height(self) -> int:
+        """The height of the box."""
+        return self.box[3] - self.box[1]
+
+    @property
+    def side(self) -> int:
+        """The longer side of the box."""
+        return max(self.height, self.box[2] - self.box[0])
+
+    @property
+    def length(self) -> float:
+        """How long its strokes are, in pixels."""
+        return self.area / self.width
+
+    @property
+    def is_stroke(self) -> bool:
+        """Whether it is longer than wide; a disc has 1.8, a square 1 in the same measure."""
+        return self.length > 2.4 * self.width
+
+
+def join(pieces: list[Piece]) -> Piece:
+    """Return several pieces as one."""
+    boxes = np.array([piece.box for piece in pieces])
+    area = sum(piece.area for piece in pieces)
+    return Piece(
+        tuple(label for piece in pieces for label in piece.labels),
+        (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()),
+        area,
+        sum(piece.mass for piece in pieces),
+        sum(piece.width * piece.area for piece in pieces) / area,
+        max(piece.touches for piece in pieces),
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The ink of a picture, sorted out."""
+
+    labels: NDArray[np.int32]
+    """[height, width]: the number of the piece of ink that each pixel belongs to, 0 for paper."""
+
+    lines: tuple[tuple[Piece, ...], ...]
+    """Lines of writing from top to bottom, each with its pieces from left to right."""
+
+
+def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np.int32], list[Piece]]:
+    """Return the connected pieces of ink, longest strokes first, and the picture of their numbers."""
+    mask = is_ink.astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    # Beyond the frame is paper, so that strokes it cuts do not look wide.
+    distances = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    flat = labels.ravel()
+    masses = np.bincount(flat, density.ravel(), count)
+    depths = np.bincount(flat, distances.ravel(), count)
+    height, width = labels.shape
+    pieces = []
+    for label in range(1, count):
+        x, y, across, down, area = (int(value) for value in stats[label])
+        touches = sum((x == 0, y == 0, x + across == width, y + down == height))
+        stroke = max(1.0, 4 * (depths[label] / area - 0.5))
+        box = (x, y, x + across, y + down)
+        pieces.append(Piece((label,), box, area, float(masses[label]), stroke, touches))
+    return labels, sorted(pieces, key=lambda piece: -piece.length)
+
+
+def find_layout(is_ink: NDArray[np.bool_], density: Density) -> Layout:
+    """Return the digits that the ink is likely to show; without lines if there are none."""
+    labels, pieces = find_pieces(is_ink, density)
+    pieces = [piece for piece in pieces[:400] if piece.side > 2 or piece.length > 0.3 * pieces[0].length]
+    if not pieces:
+        return Layout(labels, ())
+    main = choose_main(pieces)
+    pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main)]
+    groups = join_near(pieces, main)
+    groups = attach_small(groups)
+    return Layout(labels, tuple(tuple(line) for line in to_lines(groups)))
+
+
+def choose_main(pieces: list[Piece]) -> Piece:
+    """Return the piece most likely to be a digit or a part of one.
+
+    It is the longest stroke that does not touch the frame, unless all such are mere crumbs beside one that does.
+    """
+    strokes = [piece for piece in pieces if piece.is_stroke] or pieces
+    longest = strokes[0]
+    inside = [piece for piece in strokes if not piece.touches]
+    return inside[0] if inside and inside[0].length > 0.15 * longest.length else longest
+
+
+def is_clutter(piece: Piece, main: Piece) -> bool:
+    """Whether a piece is no writing: far thicker than the main stroke, or a remains at the frame, or a speck."""
+    if piece.touches and not main.touches and (piece.width > 2 * main.width or piece.height < 0.6 * main.height):
+        return True
+    is_blob = not piece.is_stroke and piece.width > 1.8 * main.width
+    return is_blob or piece.mass < 0.01 * main.mass
+
+
+def join_near(pieces: list[Piece], main: Piece) -> list[Piece]:
+    """Return the pieces, those joined that a small gap separates: the gaps of a pen that skips.
+
+    First by the width of the stroke, which tells how tall the writing is, then by a share of its height.
+    """
+    rough = _join_within(pieces, 2.5 * main.width)
+    height = max(group.side for group in rough if set(main.labels) & set(group.labels))
+    return _join_within(pieces, max(2.0, _SKIP * height))
+
+
+def _join_within(pieces: list[Piece], reach: float) -> list[Piece]:
+    """Return the pieces, those joined whose boxes are at most `reach` apart and that overlap across it."""
+    groups: list[Piece] = []
+    for piece in sorted(pieces, key=lambda piece: piece.box):
+        near = [group for group in groups if gap(group.box, piece.box) <= reach]
+        groups = [group for group in groups if group not in near]
+        groups.append(join([*near, piece]) if near else piece)
+    return groups
+
+
+def gap(first: Box, second: Box) -> float:
+    """Return the distance of two boxes in pixels, 0 if they meet."""
+    across = max(first[0] - second[2], second[0] - first[2], 0)
+    down = max(first[1] - second[3], second[1] - first[3], 0)
+    return float(np.hypot(across, down))
+
+
+def attach_small(groups: list[Piece]) -> list[Piece]:
+    """Return the groups large enough for a digit, each with the small ones near it; drop the others."""
+    tallest = max(group.side for group in groups)
+    large = [group for group in groups if group.side >= _SMALLEST_DIGIT * tallest]
+    for small in groups:
+        if small.side >= _SMALLEST_DIGIT * tallest:
+            continue
+        nearest = min(range(len(large)), key=lambda index: gap(large[index].box, small.box))
+        owner = large[nearest]
+        is_part = small.is_stroke and small.length > 0.06 * owner.length and small.width > 0.4 * owner.width
+        if gap(owner.box, small.box) == 0 or (is_part and gap(owner.box, small.box) <= _DETACHED * tallest):
+            large[nearest] = join([owner, small])
+    return large
+
+
+def to_lines(groups: list[Piece]) -> list[list[Piece]]:
+    """Return the groups in reading order: lines from the top, each from the left.
+
+    A group continues the line whose last group is beside it.
+    """
+    lines: list[list[Piece]] = []
+    for group in sorted(groups, key=lambda group: group.box[0] + group.box[2]):
+        beside = [(_overlap(line[-1], group), index) for index, line in enumerate(lines)]
+        best, index = max(beside, default=(0.0, 0))
+        if best >= 0.4:
+            lines[index].append(group)
+        else:
+            lines.append([group])
+    return sorted(lines, key=lambda line: np.mean([group.box[1] + group.box[3] for group in line]))
+
+
+def _overlap(first: Piece, second: Piece) -> float:
+    """Return how much of the lower one's height two pieces share."""
+    shared = min(first.box[3], second.box[3]) - max(first.box[1], second.box[1])
+    return shared / min(first.height, second.height)

@@ -1,0 +1,2 @@
+def remove_lines(density, low):
+    return density

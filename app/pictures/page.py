@@ -1,0 +1,216 @@
+"""From a picture file to the 28x28 digits it may show, stage by stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pictures.ink import Ink, find_ink, hysteresis
+from app.pictures.layout import _HALVES_GAP, _MOST_PIECES, _WIDEST_DIGIT, Box, Layout, Piece, find_layout, join
+from app.pictures.lines import remove_lines
+from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
+from app.pictures.opening import Pixels, open_picture
+
+# The side that ink is searched at; what is found small is cut out again from the finer picture.
+WORKING_SIDE = 1000
+
+# Of the density of full ink: what a stroke must reach somewhere, and what its faint parts must reach.
+_HIGH, _LOW = 0.5, 0.25
+
+
+class DigitImage(NamedTuple):
+    """One digit of a picture, ready for the network."""
+
+    image: NDArray[np.uint8]
+    """uint8 [28, 28]: white ink (255) on black (0), as in MNIST."""
+
+    box: Box
+    """Where its ink is, in pixels of the upright picture."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Pieces `first` to `last` (included) of a line, taken for one digit."""
+
+    line: int
+    first: int
+    last: int
+    digit: DigitImage
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a picture shows if its ink is dark, or if it is light."""
+
+    light_on_dark: bool
+    likelihood: float
+    """How much the ink looks like writing before anything is read; the logarithm of a share."""
+
+    lines: tuple[int, ...]
+    """How many pieces each line of writing has."""
+
+    candidates: tuple[Candidate, ...]
+    """All ways to take pieces that follow one another for a digit."""
+
+
+@dataclass
+class Page:
+    """A picture on its way to digits."""
+
+    size: tuple[int, int] = (0, 0)
+    """Width and height of the upright picture."""
+
+    guesses: tuple[Guess, ...] = ()
+    """Likeliest first; none if the picture holds no ink."""
+
+    stages: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    """What `--explain` shows: the picture after each stage, by its name."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """The time each stage took."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage's."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def read_page(path: Path, keep_stages: bool = False) -> Page:
+    page = Page()
+    with page.stage("open"):
+        fine, page.size = open_picture(path)
+    return analyse(fine, page, keep_stages)
+
+
+def analyse(fine: Pixels, page: Page, keep_stages: bool = False) -> Page:
+    if fine.shape[:2] == (28, 28):
+        untouched = as_in_mnist(to_grey(fine))
+        if untouched is not None:
+            digit = DigitImage(untouched, ink_box(untouched > 0))
+            page.guesses = (Guess(False, 0.0, (1,), (Candidate(0, 0, 0, digit),)),)
+            return page
+    with page.stage("reduce"):
+        working = reduce_to(fine, WORKING_SIDE)
+    guesses = []
+    for light_on_dark in (False, True):
+        guess = make_guess(working, fine, light_on_dark, page, keep_stages)
+        if guess is not None:
+            guesses.append(guess)
+    page.guesses = tuple(sorted(guesses, key=lambda guess: -guess.likelihood))
+    return page
+
+
+def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
+    if pixels.shape[2] == 1:
+        return pixels[..., 0]
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+
+
+def reduce_to(pixels: Pixels, side: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.atleast_3d(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1))
+
+
+def make_guess(
+    working: Pixels, fine: Pixels, light_on_dark: bool, page: Page, keep_stages: bool
+) -> Optional[Guess]:
+    short = min(working.shape[:2])
+    reach = max(5, short // 2)
+    found = search(working, light_on_dark, reach, page)
+    if found is None:
+        return None
+    ink, cleaned, layout = found
+    main = max((p for line in layout.lines for p in line), key=lambda p: p.length)
+    finer = max(9, round(6 * main.width))
+    if finer < reach / 1.5:
+        again = search(working, light_on_dark, finer, page)
+        if again is not None:
+            ink, cleaned, layout = again
+    name = "light" if light_on_dark else "dark"
+    if keep_stages:
+        page.stages[f"{name} paper"] = 255 - ink.paper if light_on_dark else ink.paper
+        page.stages[f"{name} ink"] = ink.density
+        page.stages[f"{name} cleaned"] = cleaned
+        page.stages[f"{name} labels"] = layout.labels
+    with page.stage("normalise"):
+        candidates = tuple(make_candidates(layout, cleaned, ink, page.size))
+    return Guess(light_on_dark, likelihood(layout, ink), tuple(map(len, layout.lines)), candidates)
+
+
+def search(working, light_on_dark, reach, page):
+    with page.stage("ink"):
+        ink = find_ink(working, light_on_dark, reach)
+    if ink is None:
+        return None
+    with page.stage("lines"):
+        cleaned = remove_lines(ink.density, max(_LOW, ink.floor))
+    with page.stage("layout"):
+        high = max(_HIGH, 1.3 * ink.floor)
+        strokes = hysteresis(cleaned, max(_LOW, ink.floor), high)
+        if not strokes.any():
+            return None
+        layout = find_layout(strokes, cleaned)
+        if not layout.lines:
+            return None
+    return ink, cleaned, layout
+
+
+def make_candidates(layout: Layout, density: Density, ink: Ink, size: tuple[int, int]) -> Iterator[Candidate]:
+    scale = size[0] / density.shape[1], size[1] / density.shape[0]
+    for number, line in enumerate(layout.lines):
+        for first in range(len(line)):
+            for last in range(first, min(len(line), first + _MOST_PIECES)):
+                pieces = list(line[first : last + 1])
+                if len(pieces) > 1 and not may_be_one(pieces):
+                    break
+                piece = join(pieces)
+                yield Candidate(number, first, last, cut_out(piece, layout, density, ink, scale, size))
+
+
+def may_be_one(pieces: list[Piece]) -> bool:
+    """Whether neighbours may be parts of one digit: together not too wide, and close."""
+    whole = join(pieces)
+    width = whole.box[2] - whole.box[0]
+    gaps = [second.box[0] - first.box[2] for first, second in zip(pieces, pieces[1:])]
+    return width <= _WIDEST_DIGIT * whole.height and max(gaps) <= _HALVES_GAP * whole.height
+
+
+def cut_out(piece: Piece, layout: Layout, density: Density, ink: Ink, scale, size) -> DigitImage:
+    left, top, right, bottom = piece.box
+    margin = 2
+    rows = slice(max(0, top - margin), bottom + margin)
+    columns = slice(max(0, left - margin), right + margin)
+    own = np.isin(layout.labels[rows, columns], piece.labels).astype(np.uint8)
+    reach = cv2.dilate(own, np.ones((3, 3), np.uint8)) > 0
+    others = (layout.labels[rows, columns] > 0) & (own == 0)
+    values = density[rows, columns]
+    values = np.where(reach & ~others & (values > max(ink.floor, 0.15)), np.clip(values, 0, 1), 0)
+    box = (
+        int(left * scale[0]),
+        int(top * scale[1]),
+        min(size[0], int(np.ceil(right * scale[0]))),
+        min(size[1], int(np.ceil(bottom * scale[1]))),
+    )
+    return DigitImage(normalise(values.astype(np.float32)), box)
+
+
+def likelihood(layout: Layout, ink: Ink) -> float:
+    """ink share of frame border and area."""
+    kept = np.isin(layout.labels, [label for line in layout.lines for p in line for label in p.labels])
+    dense = ink.density > max(_HIGH, ink.floor)
+    border = np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean()
+    return float(-2 * border - dense.mean() + np.log(min(1.0, ink.full * 2)) )
