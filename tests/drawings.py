@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from app.datasets import Digits
-from tests.pen import Float, Pen, Strokes, choose_digits, draw, lay_out, pick_up
+from tests.pen import Float, Pen, Strokes, choose_digits, draw, lay_out, trace
 
 File = tuple[bytes, str]
 """The bytes of a picture file, and its suffix."""
 
 
 def clouds(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> Float:
-    """Return smooth noise, float32 of that shape, deviation about 1; `grain` is its size in pixels."""
+    """Return smooth noise, float32 of that shape, deviation about 1; `grain`, 1 or more, is its size."""
     height, width = shape
-    coarse = rng.normal(size=(max(2, round(height / grain)), max(2, round(width / grain)))).astype(np.float32)
+    coarse = rng.standard_normal((max(2, round(height / grain)), max(2, round(width / grain))), np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
@@ -82,7 +82,7 @@ def paint(strokes: Strokes, style: str, severity: float, rng: np.random.Generato
         off = np.abs(rng.choice([0.0, 1.0], 2) - rng.uniform(0.01, 0.12, 2))
     placed = strokes.placed(scale, *(room * off))
     if style == "hairline":
-        placed = placed.with_pen(rng.choice([0.5, 0.75, 1.0]), 0)
+        placed = placed.with_pen(float(rng.choice([0.5, 0.75, 1.0])), 0)
     placed = placed._replace(radii=np.maximum(placed.radii, 0.5))
     cover = draw(placed, size, smooth=bool(rng.random() < 0.6))
     return finish_drawing(cover, style, severity, rng)
@@ -249,7 +249,7 @@ def cut_out(image: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
     if rng.random() < 0.5:
         picture = Image.fromarray(image)
     else:
-        strokes = lay_out([[pick_up(image)]], Pen(0.06, 0.18, ("black",), 1, 1, 0, 0.3), 0, rng)
+        strokes = lay_out([[trace(image)]], Pen(0.06, 0.18, ("black",), 1, 1, 0, 0.3), 0, rng)
         width, height = strokes.box()[2:]
         picture = draw(strokes.placed(80, 0, 0), (round(width * 80) + 1, round(height * 80) + 1))
     return picture.crop(picture.point(lambda level: 255 * (level > 40)).getbbox())

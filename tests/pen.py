@@ -18,7 +18,7 @@ FINENESS = 4
 """Pixels to trace in for each pixel of MNIST."""
 
 SHAPE_KEPT = 0.8
-"""The least correlation of a digit with its strokes drawn in one width, see `trace`."""
+"""The least correlation of a digit with its strokes drawn in one width that is not called a blob."""
 
 _NEIGHBOURS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 
@@ -35,21 +35,23 @@ class Strokes(NamedTuple):
     radii: NDArray[np.float64]
     """float64 [N]: half the width of the line at each point."""
 
+    is_blob: bool = False
+    """Whether it is more than a line, such as a filled loop: drawn thinner it could be another digit."""
+
     def placed(self, scale: float, x: float, y: float) -> Strokes:
         """Return the strokes enlarged, and then shifted by (x, y)."""
-        return Strokes(self.points * scale + (x, y), self.edges, self.radii * scale)
+        return self._replace(points=self.points * scale + (x, y), radii=self.radii * scale)
 
-    def with_pen(self, radius: float, pressure: float, least: float = 0.0) -> Strokes:
-        """Return them in another width.
+    def with_pen(self, radius: float, pressure: float) -> Strokes:
+        """Return them in another width; where there is more than a line, not thinner than they are.
 
         Args:
             radius: the new median of the radii.
-            pressure: 0 for a line of one width, 1 for one as uneven as the blob was.
-            least: no point gets less than this share of the radius it has.
+            pressure: 0 for a line of one width, 1 for one as uneven as MNIST's.
         """
         uneven = self.radii / np.median(self.radii)
         radii = radius * (1 - pressure + pressure * uneven)
-        return self._replace(radii=np.maximum(radii, least * self.radii))
+        return self._replace(radii=np.maximum(radii, self.radii) if self.is_blob else radii)
 
     def box(self) -> tuple[float, float, float, float]:
         """Return left, top, right, bottom of the ink."""
@@ -65,6 +67,7 @@ def join(parts: Sequence[Strokes]) -> Strokes:
         np.concatenate([part.points for part in parts]),
         np.concatenate([part.edges + start for part, start in zip(parts, starts)]),
         np.concatenate([part.radii for part in parts]),
+        any(part.is_blob for part in parts),
     )
 
 
@@ -86,26 +89,17 @@ class Pen:
 
 
 def choose_digits(digits: Digits, count: int, rng: np.random.Generator) -> tuple[list[Strokes], str]:
-    """Return the strokes of some digits, each 1.0 high, and their labels as text."""
-    chosen = rng.integers(len(digits.images), size=count)
-    return [pick_up(digits.images[index]) for index in chosen], "".join(
-        str(digits.labels[index]) for index in chosen
-    )
+    """Return the strokes of some digits, each 1.0 high, and their labels as text.
 
-
-def pick_up(image: NDArray[np.uint8]) -> Strokes:
-    """Return the strokes of a digit; where a thin line would change it, all radii are above 0.1.
-
-    `write` then keeps the blob's own width.
+    Of several, all can be written with a thin pen, as one hand would.
     """
-    strokes, may_be_thin = trace(image)
-    return strokes if may_be_thin else strokes._replace(radii=np.maximum(strokes.radii, 0.1))
-
-
-def write(strokes: Strokes, width: float, pressure: float) -> Strokes:
-    """Return the strokes in a line of this width, but never thinner than their shape allows."""
-    is_blob = strokes.radii.min() >= 0.1
-    return strokes.with_pen(width / 2, pressure, least=1.0 if is_blob else 0.0)
+    chosen: list[tuple[Strokes, str]] = []
+    while len(chosen) < count:
+        index = int(rng.integers(len(digits.images)))
+        strokes = trace(digits.images[index])
+        if count == 1 or not strokes.is_blob:
+            chosen.append((strokes, str(digits.labels[index])))
+    return [strokes for strokes, _ in chosen], "".join(label for _, label in chosen)
 
 
 def lay_out(
@@ -120,7 +114,7 @@ def lay_out(
         x = rng.uniform(0, 0.3)
         for strokes in line:
             size = rng.uniform(1 - 0.15 * severity, 1 + 0.1 * severity) if len(line) > 1 else 1.0
-            written = write(strokes, width / size, pen.pressure)
+            written = strokes.with_pen(width / size / 2, pen.pressure)
             left, _, right, bottom = written.box()
             y = number * leading + rng.normal(0, 0.03) * severity - bottom * size
             placed.append(written.placed(size, x - left * size, y))
@@ -130,12 +124,8 @@ def lay_out(
     return together.placed(1.0, -left, -top)
 
 
-def trace(image: NDArray[np.uint8]) -> tuple[Strokes, bool]:
+def trace(image: NDArray[np.uint8]) -> Strokes:
     """Return the strokes of a digit, 1.0 high (or wide, if it is wider) with its box's corner at (0, 0).
-
-    Returns:
-        The strokes, and whether they may be drawn in a thin line of one width. It is False where a blob is
-        more than a stroke, such as a filled loop, and a thin line would make another digit of it.
 
     Args:
         image: uint8 [28, 28], white on black, not empty.
@@ -160,7 +150,7 @@ def trace(image: NDArray[np.uint8]) -> tuple[Strokes, bool]:
     same = np.corrcoef(np.asarray(drawn).ravel(), inside[1:-1, 1:-1].ravel())[0, 1]
     left, top, right_end, bottom = strokes.box()
     scale = 1 / max(right_end - left, bottom - top)
-    return strokes.placed(scale, -left * scale, -top * scale), bool(same >= SHAPE_KEPT)
+    return strokes.placed(scale, -left * scale, -top * scale)._replace(is_blob=bool(same < SHAPE_KEPT))
 
 
 def _without_dots(skeleton: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -75,7 +75,7 @@ LIGHT_INKS = ("orange", "light blue", "pink", "light green")
 PENS = {
     "ballpoint": Pen(0.035, 0.07, ("black", "dark blue", "blue"), 0.95, 0.65, 0.15, 0.2),
     "ink": Pen(0.05, 0.10, ("black", "dark blue"), 0.98, 0.85, 0.05, 0.5),
-    "pencil": Pen(0.025, 0.06, ("black",), 0.75, 0.28, 0.5, 0.3),
+    "pencil": Pen(0.025, 0.06, ("black",), 0.75, 0.38, 0.4, 0.3),
     "felt": Pen(0.09, 0.20, ("black", "blue", "red", "green"), 0.98, 0.85, 0.05, 0.15),
     "coloured": Pen(0.05, 0.11, STRONG_INKS, 0.95, 0.8, 0.1, 0.2),
     "light": Pen(0.06, 0.14, LIGHT_INKS, 0.95, 0.75, 0.1, 0.2),
@@ -148,17 +148,17 @@ class Picture(NamedTuple):
 
 def to_linear(values: NDArray[np.uint8]) -> Float:
     """Return sRGB bytes as linear light, float32, 0 to 1 (IEC 61966-2-1)."""
-    levels = np.arange(256) / 255
-    table = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    linear: Float = table.astype(np.float32)[values]
-    return linear
+    return _LIGHT[values]
 
 
 def to_srgb(light: Float) -> NDArray[np.uint8]:
     """Return linear light as sRGB bytes; what is over 1 is clipped."""
-    light = np.clip(light, 0, 1)
-    encoded = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.power(light, 1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.uint8)
+    return _BYTES[(np.clip(light, 0, 1) * (len(_BYTES) - 1)).astype(np.uint16)]
+
+
+_LEVELS = np.arange(256) / 255
+_LIGHT = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(np.float32)
+_BYTES = np.searchsorted((_LIGHT[1:] + _LIGHT[:-1]) / 2, np.arange(1 << 14) / (1 << 14)).astype(np.uint8)
 
 
 def light_map(shape: tuple[int, int], look: Look, rng: np.random.Generator) -> Float:
@@ -252,7 +252,7 @@ def make_sheet(shape: tuple[int, int], look: Look, rng: np.random.Generator) -> 
     """Return the reflectance of blank paper or board, float32 [height, width, 3]."""
     paper = np.array(PAPERS[look.paper], np.float32)
     roughness = 0.03 if look.paper == "kraft" else 0.008 + 0.008 * look.severity
-    texture = 1 + roughness * (clouds(shape, 1.5, rng) + clouds(shape, 12, rng))
+    texture = 1 + roughness * (clouds(shape, 1.0, rng) + clouds(shape, 12, rng))
     if look.paper in ("whiteboard", "blackboard", "slate"):
         # What a sponge left.
         texture += 0.25 * look.severity * (look.paper != "whiteboard") * clouds(shape, max(shape) / 6, rng)
@@ -312,7 +312,7 @@ def lay_on_desk(sheet: Float, box: Sequence[float], digit: float, rng: np.random
 def viewpoint(
     middle: tuple[float, float], size: float, look: Look, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return float64 [3, 3], the homography from the frame to the sheet that leaves `middle` where it is."""
+    """Return float64 [3, 3], a homography to the sheet, turned and leaning, that leaves `middle` where it is."""
     turn = math.radians(rng.uniform(-1, 1) * look.tilt)
     lean = rng.uniform(-1, 1, 2) * look.perspective / size
     there = np.array([[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1]])
@@ -322,7 +322,7 @@ def viewpoint(
     )
     leaning = np.array([[1, 0, 0], [0, 1, 0], [lean[0], lean[1], 1]])
     homography: NDArray[np.float64] = back @ rotation @ leaning @ there
-    return homography / homography[2, 2]
+    return homography
 
 
 def seen_at(points: NDArray[np.float64], homography: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -342,8 +342,7 @@ def expose(picture: Image.Image, look: Look, digit: float, rng: np.random.Genera
     shape = light.shape[:2]
     tint = 1 + rng.uniform(-1, 1, 3) * look.tint
     light = light * (light_map(shape, look, rng) * look.exposure / 0.85)[..., None] * tint.astype(np.float32)
-    grain = rng.normal(size=light.shape).astype(np.float32) * 0.6
-    grain += np.stack([clouds(shape, 2, rng) for _ in range(3)], axis=-1) * 0.6
+    grain = rng.standard_normal(light.shape, np.float32) * 0.5 + clouds(shape, 2, rng)[..., None] * 0.8
     light += grain * look.noise * np.sqrt(np.clip(light, 0.02, 1))
     photo = Image.fromarray(to_srgb(light))
     if rng.random() < 0.5:
@@ -388,15 +387,15 @@ def photograph(strokes: Optional[Strokes], look: Look, rng: np.random.Generator)
     if look.desk:
         lay_on_desk(sheet, box, digit, rng)
     middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    homography = viewpoint(middle, max(frame), look, rng)
+    homography = viewpoint(middle, max(frame), look, rng) @ [[1, 0, border], [0, 1, border], [0, 0, 1]]
+    homography /= homography[2, 2]
     seen = Image.fromarray(to_srgb(sheet)).transform(
-        size, Image.Transform.PERSPECTIVE, tuple(homography.ravel()[:8]), Image.Resampling.BICUBIC
+        frame, Image.Transform.PERSPECTIVE, tuple(homography.ravel()[:8]), Image.Resampling.BICUBIC
     )
     photo = expose(seen, look, digit, rng)
-    cut = (border, border, border + frame[0], border + frame[1])
     if look.cropped and strokes is not None:
-        cut = crop_to(seen_at(strokes.points, homography), float(np.median(strokes.radii)), digit, size, rng)
-    photo = photo.crop(cut)
+        points = seen_at(strokes.points, homography)
+        photo = photo.crop(crop_to(points, float(np.median(strokes.radii)), digit, frame, rng))
     if look.megapixels > MOST_MEGAPIXELS:
         photo = enlarge(photo, math.sqrt(look.megapixels / MOST_MEGAPIXELS), look.noise, rng)
     return encode(photo, ".jpg", look.quality, look.orientation)
@@ -586,22 +585,29 @@ def make_picture(kind: str, severity: float, digits: Digits, rng: np.random.Gene
     return Picture(data, suffix, text, kind, severity)
 
 
-def write_set(folder: Path, kinds: Sequence[str], count: int, digits: Digits, seed: int) -> list[Path]:
+class Labelled(NamedTuple):
+    """A picture in a file, and what it is."""
+
+    path: Path
+    text: str
+    source: str
+    severity: float
+
+
+def write_set(folder: Path, kinds: Sequence[str], count: int, digits: Digits, seed: int) -> list[Labelled]:
     """Write `count` pictures of each kind, severities from 0 to 1, as `folder/KIND/LABEL_NUMBER.SUFFIX`.
 
-    In a label `-` stands between lines, and `none` for no digit. A picture depends on the seed, its kind and
-    its number alone.
-
-    Returns:
-        The files written.
+    In a label `-` stands between lines, and `none` for no digit. A picture depends on the seed, its kind, its
+    number and its severity alone.
     """
-    paths = []
+    written = []
     for kind in kinds:
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for number in range(count):
             rng = np.random.default_rng([seed, number, *kind.encode()])
             picture = make_picture(kind, number / max(1, count - 1), digits, rng)
             label = picture.text.replace("\n", "-") or "none"
-            paths.append(folder / kind / f"{label}_{number:04d}{picture.suffix}")
-            paths[-1].write_bytes(picture.data)
-    return paths
+            path = folder / kind / f"{label}_{number:04d}{picture.suffix}"
+            path.write_bytes(picture.data)
+            written.append(Labelled(path, picture.text, kind, picture.severity))
+    return written

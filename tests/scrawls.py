@@ -6,13 +6,12 @@ import math
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from app.datasets import Digits
-from tests.pen import Strokes, pick_up, trace
+from tests.pen import Strokes, trace
 
 # Without those that by hand look like a digit, upright or in the other case (O, D, Q, I, l, J, Z, S, B, G, b,
 # g, q, y, P, p, T, Y, C, G, L, A, a, c, d, e, i, j, o, s, t, z).
@@ -29,6 +28,8 @@ ON_THE_SIDE = (2, 3, 4, 5, 7)
 @cache
 def load_font(name: str) -> ImageFont.FreeTypeFont:
     """Return one of the fonts that come with matplotlib."""
+    import matplotlib
+
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), 80)
 
 
@@ -51,7 +52,7 @@ def by_hand(characters: str, rng: np.random.Generator) -> Strokes:
     character = characters[rng.integers(len(characters))]
     ImageDraw.Draw(picture).text((56, 56), character, fill=255, font=font, anchor="mm")
     glyph: NDArray[np.uint8] = np.asarray(picture.reduce(4))
-    strokes = trace(glyph)[0]
+    strokes = trace(glyph)
     shear = np.array([[rng.uniform(0.8, 1.2), rng.uniform(-0.25, 0.25)], [rng.uniform(-0.1, 0.1), 1]])
     waves = 2 * math.pi * rng.uniform(0.5, 1.5, 2)
     shake = 0.03 * np.sin(strokes.points[:, ::-1] * waves + rng.uniform(0, 2 * math.pi, 2))
@@ -63,4 +64,4 @@ def turned(digits: Digits, rng: np.random.Generator) -> Strokes:
     quarters = int(rng.integers(1, 4))
     allowed = np.isin(digits.labels, UPSIDE_DOWN if quarters == 2 else ON_THE_SIDE)
     index = int(rng.choice(np.flatnonzero(allowed)))
-    return pick_up(np.rot90(digits.images[index], quarters))
+    return trace(np.rot90(digits.images[index], quarters))
