@@ -312,7 +312,7 @@ def lay_on_desk(sheet: Float, box: Sequence[float], digit: float, rng: np.random
 def viewpoint(
     middle: tuple[float, float], size: float, look: Look, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return float64 [3, 3], a homography to the sheet, turned and leaning, that leaves `middle` where it is."""
+    """Return float64 [3, 3], a turned and leaning view that leaves `middle` where it is."""
     turn = math.radians(rng.uniform(-1, 1) * look.tilt)
     lean = rng.uniform(-1, 1, 2) * look.perspective / size
     there = np.array([[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1]])
