@@ -128,6 +128,10 @@ class Look:
     """The frame ends at the ink."""
     specks: int = 0
     hole: bool = False
+    crease: bool = False
+    """The paper was folded once."""
+    glare: float = 0.0
+    """A lamp's or window's reflection: light added where it is strongest, share of white."""
     orientation: Optional[int] = None
     """The EXIF tag to be stored, with the pixels turned against it where it is valid."""
 
@@ -257,7 +261,18 @@ def make_sheet(shape: tuple[int, int], look: Look, rng: np.random.Generator) -> 
         # What a sponge left.
         texture += 0.25 * look.severity * (look.paper != "whiteboard") * clouds(shape, max(shape) / 6, rng)
         texture += 0.04 * look.severity * clouds(shape, max(shape) / 10, rng)
+    if look.crease:
+        texture += fold(shape, look.severity, rng)
     return np.clip(texture, 0.3, 2)[..., None] * paper
+
+
+def fold(shape: tuple[int, int], severity: float, rng: np.random.Generator) -> Float:
+    """Return what a fold adds to the paper's light: a side leans away from the lamp, the edge is worn."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    turn = rng.choice([0, math.pi / 2]) + rng.normal(0, 0.05)
+    middle = np.array(shape) * rng.uniform(0.3, 0.7, 2)
+    away = ((x - middle[1]) * math.cos(turn) + (y - middle[0]) * math.sin(turn)) / (0.003 * max(shape))
+    return (0.03 + 0.05 * severity) * (np.tanh(away) - 1.5 * np.exp(-np.square(away))).astype(np.float32)
 
 
 def litter(sheet: Float, look: Look, digit: float, box: Sequence[float], rng: np.random.Generator) -> None:
@@ -342,12 +357,22 @@ def expose(picture: Image.Image, look: Look, digit: float, rng: np.random.Genera
     shape = light.shape[:2]
     tint = 1 + rng.uniform(-1, 1, 3) * look.tint
     light = light * (light_map(shape, look, rng) * look.exposure / 0.85)[..., None] * tint.astype(np.float32)
+    if look.glare:
+        light += look.glare * reflection(shape, rng)[..., None]
     grain = rng.standard_normal(light.shape, np.float32) * 0.5 + clouds(shape, 2, rng)[..., None] * 0.8
     light += grain * look.noise * np.sqrt(np.clip(light, 0.02, 1))
     photo = Image.fromarray(to_srgb(light))
     if rng.random() < 0.5:
         photo = photo.filter(ImageFilter.UnsharpMask(1.5, int(rng.integers(30, 120)), 2))
     return photo
+
+
+def reflection(shape: tuple[int, int], rng: np.random.Generator) -> Float:
+    """Return a soft round patch of light, float32 [height, width], 0 to 1."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    middle = np.array(shape) * rng.uniform(0, 1, 2)
+    reach = max(shape) * rng.uniform(0.08, 0.25)
+    return np.exp(-(np.square(y - middle[0]) + np.square(x - middle[1])) / reach**2).astype(np.float32)
 
 
 def smear(light: Float, length: float, angle: float) -> Float:
@@ -472,10 +497,10 @@ PHOTOS: dict[str, dict[str, object]] = {
     "far": {"height": (0.05, 0.08, 0.12, 0.2), "megapixels": (1.0, 1.5), "pen": ("ink", "felt", "ballpoint")},
     "cropped": {"cropped": True},
     "desk": {"desk": True},
-    "litter": {"specks": (5, 10, 20), "hole": (True, False)},
+    "litter": {"specks": (5, 10, 20), "hole": (True, False), "crease": (True, False)},
     "exif": {"orientation": (1, 2, 3, 4, 5, 6, 7, 8)},
     "exif-invalid": {"orientation": (0, 9, 255, 65535)},
-    "whiteboard": {"paper": "whiteboard", "pen": "marker"},
+    "whiteboard": {"paper": "whiteboard", "pen": "marker", "glare": (0.0, 0.2, 0.5)},
     "blackboard": {"paper": ("blackboard", "slate"), "pen": "chalk"},
     "12-megapixel": {"megapixels": 12.0, "height": (0.06, 0.15, 0.3)},
 }
