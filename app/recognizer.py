@@ -136,7 +136,7 @@ def _predict(path: Path, page: Page, seen, top_k: int) -> Prediction:
     for guess, rows in zip(page.guesses, seen):
         costs = [_cost(row) for row in rows]
         chosen, cost = cut_lines(guess, costs)
-        score = 4 * guess.likelihood - cost / max(1, len(chosen))
+        score = 2 * guess.likelihood - cost / max(1, len(chosen))
         if best is None or score > best[0]:
             best = (score, guess, chosen, rows)
     if best is None:
@@ -163,14 +163,14 @@ def _cost(logits) -> float:
 
 def cut_lines(guess: Guess, costs: Sequence[float]) -> tuple[list[int], float]:
     """The cheapest cut of each line into digits."""
-    per_digit = 0.7
+    per_digit = 0.3
     chosen, total = [], 0.0
     for line, count in enumerate(guess.lines):
         best = [(0.0, [])] + [None] * count
         for index, cut in sorted(enumerate(guess.candidates), key=lambda item: item[1].last):
             if cut.line != line or best[cut.first] is None:
                 continue
-            cost = best[cut.first][0] + costs[index] + per_digit
+            cost = best[cut.first][0] + costs[index] + per_digit + cut.digit.strangeness
             if best[cut.last + 1] is None or cost < best[cut.last + 1][0]:
                 best[cut.last + 1] = (cost, [*best[cut.first][1], index])
         chosen += best[count][1]

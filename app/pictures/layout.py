@@ -48,6 +48,9 @@ class Piece:
     touches: int
     """How many sides of the frame it touches."""
 
+    contact: int
+    """How many pixels of the frame's border it covers."""
+
     @property
     def height(self) -> int:
         """The height of the box."""
@@ -80,6 +83,7 @@ def join(pieces: list[Piece]) -> Piece:
         sum(piece.mass for piece in pieces),
         sum(piece.width * piece.area for piece in pieces) / area,
         max(piece.touches for piece in pieces),
+        sum(piece.contact for piece in pieces),
     )
 
 
@@ -104,13 +108,15 @@ def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np
     masses = np.bincount(flat, density.ravel(), count)
     depths = np.bincount(flat, distances.ravel(), count)
     height, width = labels.shape
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    contacts = np.bincount(border, minlength=count)
     pieces = []
     for label in range(1, count):
         x, y, across, down, area = (int(value) for value in stats[label])
         touches = sum((x == 0, y == 0, x + across == width, y + down == height))
         stroke = max(1.0, 4 * (depths[label] / area - 0.5))
         box = (x, y, x + across, y + down)
-        pieces.append(Piece((label,), box, area, float(masses[label]), stroke, touches))
+        pieces.append(Piece((label,), box, area, float(masses[label]), stroke, touches, int(contacts[label])))
     return labels, sorted(pieces, key=lambda piece: -piece.length)
 
 
@@ -122,7 +128,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density) -> Layout:
         return Layout(labels, ())
     main = choose_main(pieces)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main)]
-    groups = join_near(pieces, main)
+    groups = join_near(labels, pieces, main)
     groups = attach_small(groups)
     return Layout(labels, tuple(tuple(line) for line in to_lines(groups)))
 
@@ -139,31 +145,54 @@ def choose_main(pieces: list[Piece]) -> Piece:
 
 
 def is_clutter(piece: Piece, main: Piece) -> bool:
-    """Whether a piece is no writing: far thicker than the main stroke, or a remains at the frame, or a speck."""
-    if piece.touches and not main.touches and (piece.width > 2 * main.width or piece.height < 0.6 * main.height):
-        return True
+    """Whether a piece is no writing: a blob or a speck beside the main stroke, or something the frame cuts off.
+
+    Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow or
+    the line of a table lies along it.
+    """
+    if piece.touches and not main.touches:
+        is_alike = 0.6 * main.side < piece.side < 1.6 * main.side and piece.width < 2 * main.width
+        if not is_alike or piece.contact > 3 * main.width:
+            return True
     is_blob = not piece.is_stroke and piece.width > 1.8 * main.width
     return is_blob or piece.mass < 0.01 * main.mass
 
 
-def join_near(pieces: list[Piece], main: Piece) -> list[Piece]:
+def join_near(labels: NDArray[np.int32], pieces: list[Piece], main: Piece) -> list[Piece]:
     """Return the pieces, those joined that a small gap separates: the gaps of a pen that skips.
 
     First by the width of the stroke, which tells how tall the writing is, then by a share of its height.
     """
-    rough = _join_within(pieces, 2.5 * main.width)
-    height = max(group.side for group in rough if set(main.labels) & set(group.labels))
-    return _join_within(pieces, max(2.0, _SKIP * height))
+    rough = _near_one_another(labels, pieces, 2.5 * main.width)
+    with_main = next(join(group) for group in rough if main in group)
+    tall = 0.6 * max(main.side, with_main.height)
+    joined = []
+    for group in _near_one_another(labels, pieces, _SKIP * tall / 0.6):
+        digits = [[piece] for piece in group if piece.height >= tall]
+        rest = [piece for piece in group if piece.height < tall]
+        if len(digits) < 2:
+            joined.append(join(group))
+            continue
+        for piece in rest:
+            min(digits, key=lambda digit: gap(digit[0].box, piece.box)).append(piece)
+        joined += [join(digit) for digit in digits]
+    return joined
 
 
-def _join_within(pieces: list[Piece], reach: float) -> list[Piece]:
-    """Return the pieces, those joined whose boxes are at most `reach` apart and that overlap across it."""
-    groups: list[Piece] = []
-    for piece in sorted(pieces, key=lambda piece: piece.box):
-        near = [group for group in groups if gap(group.box, piece.box) <= reach]
-        groups = [group for group in groups if group not in near]
-        groups.append(join([*near, piece]) if near else piece)
-    return groups
+def _near_one_another(labels: NDArray[np.int32], pieces: list[Piece], reach: float) -> list[list[Piece]]:
+    """Return the pieces in groups: those together that are at most `reach` pixels apart."""
+    if len(pieces) == 1 or reach < 2:
+        return [[piece] for piece in pieces]
+    ink = np.isin(labels, [piece.labels[0] for piece in pieces]).astype(np.uint8)
+    side = round(reach) + 1 - round(reach) % 2
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    _, areas = cv2.connectedComponents(cv2.dilate(ink, brush), connectivity=8)
+    groups: dict[int, list[Piece]] = {}
+    for piece in pieces:
+        left, top, right, bottom = piece.box
+        inside = labels[top:bottom, left:right] == piece.labels[0]
+        groups.setdefault(int(areas[top:bottom, left:right][inside][0]), []).append(piece)
+    return list(groups.values())
 
 
 def gap(first: Box, second: Box) -> float:
@@ -175,10 +204,10 @@ def gap(first: Box, second: Box) -> float:
 
 def attach_small(groups: list[Piece]) -> list[Piece]:
     """Return the groups large enough for a digit, each with the small ones near it; drop the others."""
-    tallest = max(group.side for group in groups)
-    large = [group for group in groups if group.side >= _SMALLEST_DIGIT * tallest]
+    tallest = max(group.height for group in groups)
+    large = [group for group in groups if group.height >= _SMALLEST_DIGIT * tallest]
     for small in groups:
-        if small.side >= _SMALLEST_DIGIT * tallest:
+        if small.height >= _SMALLEST_DIGIT * tallest:
             continue
         nearest = min(range(len(large)), key=lambda index: gap(large[index].box, small.box))
         owner = large[nearest]

@@ -25,6 +25,9 @@ WORKING_SIDE = 1000
 # Of the density of full ink: what a stroke must reach somewhere, and what its faint parts must reach.
 _HIGH, _LOW = 0.5, 0.25
 
+# Likelihoods above which a guess is taken at once, and below which another is made.
+_CLEAR, _DOUBTFUL = -0.05, -0.2
+
 
 class DigitImage(NamedTuple):
     """One digit of a picture, ready for the network."""
@@ -34,6 +37,8 @@ class DigitImage(NamedTuple):
 
     box: Box
     """Where its ink is, in pixels of the upright picture."""
+
+    strangeness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,11 @@ def analyse(fine: Pixels, page: Page, keep_stages: bool = False) -> Page:
             return page
     with page.stage("reduce"):
         working = reduce_to(fine, WORKING_SIDE)
-    guesses = []
+    guesses: list[Guess] = []
     for light_on_dark in (False, True):
-        guess = make_guess(working, fine, light_on_dark, page, keep_stages)
-        if guess is not None:
-            guesses.append(guess)
+        guesses += make_guesses(working, light_on_dark, page, keep_stages)
+        if guesses and guesses[0].likelihood > _CLEAR and min(working.shape[:2]) > 300:
+            break
     page.guesses = tuple(sorted(guesses, key=lambda guess: -guess.likelihood))
     return page
 
@@ -125,30 +130,50 @@ def reduce_to(pixels: Pixels, side: int) -> Pixels:
     return np.atleast_3d(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1))
 
 
-def make_guess(
-    working: Pixels, fine: Pixels, light_on_dark: bool, page: Page, keep_stages: bool
-) -> Optional[Guess]:
+def make_guesses(working: Pixels, light_on_dark: bool, page: Page, keep_stages: bool) -> list[Guess]:
+    """Return what the picture shows if its ink is of that polarity: nothing, one reading, or two.
+
+    The first is made with wide reach, so that the broadest felt pen is ink, and once more with the reach that
+    the strokes found ask for. If it does not look like writing, a shadow may be taken for ink: then a second
+    one starts with a short reach.
+    """
     short = min(working.shape[:2])
-    reach = max(5, short // 2)
-    found = search(working, light_on_dark, reach, page)
-    if found is None:
-        return None
+    guesses: list[Guess] = []
+    for reach in (max(5, short // 2), short // 12):
+        if reach < 9 and guesses:
+            break
+        found = search(working, light_on_dark, reach, page)
+        if found is None:
+            continue
+        main = max((piece for line in found.layout.lines for piece in line), key=lambda piece: piece.length)
+        finer = max(9, round(6 * main.width))
+        if finer < reach / 1.5:
+            found = search(working, light_on_dark, finer, page) or found
+        guesses.append(to_guess(found, working, page, keep_stages))
+        if guesses[0].likelihood > _DOUBTFUL:
+            break
+    return guesses
+
+
+class Found(NamedTuple):
+    ink: Ink
+    cleaned: Density
+    layout: Layout
+
+
+def to_guess(found: Found, working: Pixels, page: Page, keep_stages: bool) -> Guess:
     ink, cleaned, layout = found
-    main = max((p for line in layout.lines for p in line), key=lambda p: p.length)
-    finer = max(9, round(6 * main.width))
-    if finer < reach / 1.5:
-        again = search(working, light_on_dark, finer, page)
-        if again is not None:
-            ink, cleaned, layout = again
-    name = "light" if light_on_dark else "dark"
+    name = f"{'light' if ink.light_on_dark else 'dark'}"
     if keep_stages:
-        page.stages[f"{name} paper"] = 255 - ink.paper if light_on_dark else ink.paper
+        page.stages[f"{name} paper"] = 255 - ink.paper if ink.light_on_dark else ink.paper
         page.stages[f"{name} ink"] = ink.density
         page.stages[f"{name} cleaned"] = cleaned
         page.stages[f"{name} labels"] = layout.labels
+    with page.stage("judge"):
+        odds = likelihood(layout, ink, to_grey(working))
     with page.stage("normalise"):
         candidates = tuple(make_candidates(layout, cleaned, ink, page.size))
-    return Guess(light_on_dark, likelihood(layout, ink), tuple(map(len, layout.lines)), candidates)
+    return Guess(ink.light_on_dark, odds, tuple(map(len, layout.lines)), candidates)
 
 
 def search(working, light_on_dark, reach, page):
@@ -166,7 +191,7 @@ def search(working, light_on_dark, reach, page):
         layout = find_layout(strokes, cleaned)
         if not layout.lines:
             return None
-    return ink, cleaned, layout
+    return Found(ink, cleaned, layout)
 
 
 def make_candidates(layout: Layout, density: Density, ink: Ink, size: tuple[int, int]) -> Iterator[Candidate]:
@@ -178,7 +203,7 @@ def make_candidates(layout: Layout, density: Density, ink: Ink, size: tuple[int,
                 if len(pieces) > 1 and not may_be_one(pieces):
                     break
                 piece = join(pieces)
-                yield Candidate(number, first, last, cut_out(piece, layout, density, ink, scale, size))
+                yield Candidate(number, first, last, cut_out(piece, layout, density, ink, scale, size, strangeness(pieces)))
 
 
 def may_be_one(pieces: list[Piece]) -> bool:
@@ -189,7 +214,18 @@ def may_be_one(pieces: list[Piece]) -> bool:
     return width <= _WIDEST_DIGIT * whole.height and max(gaps) <= _HALVES_GAP * whole.height
 
 
-def cut_out(piece: Piece, layout: Layout, density: Density, ink: Ink, scale, size) -> DigitImage:
+def strangeness(pieces: list[Piece]) -> float:
+    """Return the price of taking pieces for one digit: high for tall ones side by side with a gap between."""
+    whole = join(pieces)
+    price = 0.0
+    for first, second in zip(pieces, pieces[1:]):
+        shorter = min(first.height, second.height) / whole.height
+        apart = (second.box[0] - first.box[2]) / whole.height
+        price += max(0.0, 1.0 + 8 * apart) * max(0.0, shorter - 0.5) * 4
+    return price
+
+
+def cut_out(piece: Piece, layout: Layout, density: Density, ink: Ink, scale, size, strangeness) -> DigitImage:
     left, top, right, bottom = piece.box
     margin = 2
     rows = slice(max(0, top - margin), bottom + margin)
@@ -205,12 +241,25 @@ def cut_out(piece: Piece, layout: Layout, density: Density, ink: Ink, scale, siz
         min(size[0], int(np.ceil(right * scale[0]))),
         min(size[1], int(np.ceil(bottom * scale[1]))),
     )
-    return DigitImage(normalise(values.astype(np.float32)), box)
+    return DigitImage(normalise(values.astype(np.float32)), box, strangeness)
 
 
-def likelihood(layout: Layout, ink: Ink) -> float:
-    """ink share of frame border and area."""
-    kept = np.isin(layout.labels, [label for line in layout.lines for p in line for label in p.labels])
+def likelihood(layout: Layout, ink: Ink, grey: NDArray[np.uint8]) -> float:
+    """Return how much the ink that was kept looks like strokes of a pen, as the logarithm of a share.
+
+    Strokes are long and thin, leave most of the frame's border free, and end where the picture has an edge.
+    If paper is taken for ink, it is broad and reaches the border; and much of its outline lies where the
+    closing's square no longer fitted in, and nothing is to be seen.
+    """
+    pieces = [piece for line in layout.lines for piece in line]
+    kept = np.isin(layout.labels, [label for piece in pieces for label in piece.labels]).astype(np.uint8)
+    main = max(pieces, key=lambda piece: piece.length)
+    slenderness = min(1.0, main.length / main.width / 10)
     dense = ink.density > max(_HIGH, ink.floor)
-    border = np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean()
-    return float(-2 * border - dense.mean() + np.log(min(1.0, ink.full * 2)) )
+    border = float(np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean())
+    cross = np.ones((3, 3), np.uint8)
+    outline = (kept > 0) & (cv2.erode(kept, cross, borderValue=1) == 0)
+    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, cross)[outline].astype(np.float32)
+    full_contrast = np.quantile(contrast, 0.9) if contrast.size else 1.0
+    support = float(np.minimum(1, contrast / max(0.4 * full_contrast, 1)).mean()) if contrast.size else 1.0
+    return float(np.log(slenderness) + 3 * np.log(support) - 2 * border - dense.mean())
