@@ -144,7 +144,9 @@ def trace(image: NDArray[np.uint8]) -> Strokes:
         pieces.append(np.stack([np.flatnonzero(other >= 0), other[other >= 0]], axis=1))
     edges = np.concatenate(pieces)
     points = _smooth(np.stack([columns, rows], axis=1) + 0.5 - 1.0, edges)
-    strokes = Strokes(points, edges, np.maximum(depth[rows, columns], 1.0))
+    # The edge lies half a pixel before the centre of the first pixel outside.
+    strokes = Strokes(points, edges, np.maximum(depth[rows, columns] - 0.5, 1.0))
+    _lengthen(strokes, depth)
     one_width = strokes.with_pen(float(np.median(strokes.radii)), 0.0)
     drawn = draw(one_width, (width * FINENESS, height * FINENESS), smooth=False)
     same = np.corrcoef(np.asarray(drawn).ravel(), inside[1:-1, 1:-1].ravel())[0, 1]
@@ -169,6 +171,28 @@ def _smooth(points: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np
         np.add.at(total, edges[:, 1], points[edges[:, 0]])
         points = np.where(passing[:, None], (points + total) / 3, points)
     return points
+
+
+def _lengthen(strokes: Strokes, depth: NDArray[np.float64]) -> None:
+    """Draw the ends of lines, in place, out to where the blob ends: thinning has taken some of them, too."""
+    neighbours: dict[int, list[int]] = {}
+    for first, second in strokes.edges.tolist():
+        neighbours.setdefault(first, []).append(second)
+        neighbours.setdefault(second, []).append(first)
+    for end in [point for point, others in neighbours.items() if len(others) == 1]:
+        path = [end]
+        while len(path) < 3 * FINENESS:
+            onward = [point for point in neighbours[path[-1]] if point not in path]
+            if len(onward) != 1:
+                break
+            path += onward
+        way = strokes.points[end] - strokes.points[path[-1]]
+        step = way / max(np.hypot(*way), 1e-9)
+        for _ in range(3 * FINENESS):
+            column, row = np.floor(strokes.points[end] + step).astype(int) + 1
+            if depth[row, column] < 0.8 * strokes.radii[end]:
+                break
+            strokes.points[end] += step
 
 
 def distance(is_goal: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -224,7 +248,8 @@ def draw(strokes: Strokes, size: tuple[int, int], *, smooth: bool = True) -> Ima
     for first, second in strokes.edges:
         width = max(1, round(radii[first] + radii[second]))
         pen.line([*points[first], *points[second]], fill=255, width=width)
-    for (x, y), radius in zip(points, radii):
+    # Pillow draws the box's last pixels, too.
+    for (x, y), radius in zip(points, radii - 0.5):
         if radius >= 1:
             pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
     picture.paste(part.reduce(fineness), corner)
