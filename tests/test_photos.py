@@ -127,7 +127,7 @@ def test_severity_costs_contrast() -> None:
     assert contrast(0.0) > 2 * contrast(1.0) > 10
 
 
-def test_strokes_drawn_in_their_own_width_are_the_digit_again() -> None:
+def test_strokes_drawn_in_their_own_width_cover_the_digit_and_no_more() -> None:
     for image in DIGITS.images:
         strokes = pen.trace(image)
         left, top, right, bottom = strokes.box()
@@ -135,8 +135,10 @@ def test_strokes_drawn_in_their_own_width_are_the_digit_again() -> None:
         large = np.asarray(Image.fromarray(image).resize((112, 112), Image.Resampling.BICUBIC)) > 0.4 * 255
         rows, columns = np.flatnonzero(large.any(axis=1)), np.flatnonzero(large.any(axis=0))
         ink = large[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        drawn = np.asarray(pen.draw(strokes.placed(max(ink.shape), 0, 0), ink.shape[::-1]))
-        assert np.corrcoef(drawn.ravel(), ink.ravel())[0, 1] > 0.85
+        drawn = np.asarray(pen.draw(strokes.placed(max(ink.shape), 0, 0), ink.shape[::-1])) > 127
+        # In quarters of MNIST's pixels; the lines are ten wide.
+        assert pen.distance(ink)[drawn].max() < 5
+        assert pen.distance(drawn)[ink].max() < 5
 
 
 def test_a_pen_sets_the_width_but_does_not_thin_a_blob() -> None:
