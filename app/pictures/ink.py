@@ -31,17 +31,14 @@ class Ink:
     """How much each channel tells of the ink: float32 [channels]."""
 
     density: Density
-    """0 for paper, about 1 for the strongest ink."""
-
-    full: float
-    """The weighted density that became 1."""
+    """The share of the paper's light that is missing."""
 
     floor: float
-    """The density (after scaling) below which all is noise."""
+    """The density below which all is noise."""
 
 
-def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink | None:
-    """Return the ink of a picture under one guess of its polarity, or None if there is none.
+def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink:
+    """Return the ink of a picture under one guess of its polarity.
 
     Args:
         pixels: the picture.
@@ -53,14 +50,33 @@ def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink | None:
     densities = _channel_densities(positive, paper)
     strongest = densities.max(axis=2)
     weights = _channel_weights(densities, strongest)
-    density = densities @ weights
-    density -= _most_common(density)
-    noise = noise_of(density)
-    floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise)
-    full = full_density(density, floor)
-    if full <= floor:
-        return None
-    return Ink(light_on_dark, paper, weights, (density / full).astype(np.float32), full, floor / full)
+    density = np.maximum(densities @ weights - _most_common(densities @ weights), 0)
+    floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise_of(density))
+    return Ink(light_on_dark, paper, weights, quieten(density, paper, floor), floor)
+
+
+def quieten(density: Density, paper: Pixels, floor: float) -> Density:
+    """Return the density without the texture of the desk that the sheet lies on, or of a deep shadow.
+
+    Such a region is darker than the sheet and reaches the frame. Ink in it stands out from the region's own
+    texture; a region as dark as a desk holds none.
+    """
+    level = paper.max(axis=2)
+    bright = float(np.quantile(level, 0.9))
+    quiet = density.copy()
+    for share, is_desk in ((0.75, False), (0.45, True)):
+        count, regions, stats, _ = cv2.connectedComponentsWithStats((level < share * bright).astype(np.uint8))
+        for region in range(1, count):
+            x, y, width, height, area = stats[region]
+            reaches_frame = x == 0 or y == 0 or x + width == level.shape[1] or y + height == level.shape[0]
+            if not reaches_frame or area < 0.003 * level.size:
+                continue
+            part = slice(y, y + height), slice(x, x + width)
+            is_inside = regions[part] == region
+            texture = float(np.quantile(quiet[part][is_inside], 0.85))
+            if is_desk or texture > floor:
+                quiet[part][is_inside & (is_desk | (quiet[part] < 2 * texture))] = 0
+    return quiet
 
 
 def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
@@ -79,6 +95,9 @@ def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
     paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel, borderType=cv2.BORDER_REPLICATE)
     if factor > 1:
         paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
+    if min(size) > 64:
+        # Where a shadow or the sheet ends, the reduced estimate is blurred: the darker side is right.
+        paper = cv2.erode(paper, np.ones((2 * factor + 1, 2 * factor + 1), np.uint8))
     return np.atleast_3d(paper)
 
 

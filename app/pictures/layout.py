@@ -97,6 +97,14 @@ class Layout:
     lines: tuple[tuple[Piece, ...], ...]
     """Lines of writing from top to bottom, each with its pieces from left to right."""
 
+    clutter: tuple[int, ...]
+    """The numbers of the pieces that by their shape alone are no strokes: blobs, and what lies along the frame."""
+
+    @property
+    def main(self) -> Piece:
+        """The longest of the pieces."""
+        return max((piece for line in self.lines for piece in line), key=lambda piece: piece.length)
+
 
 def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np.int32], list[Piece]]:
     """Return the connected pieces of ink, longest strokes first, and the picture of their numbers."""
@@ -125,12 +133,13 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density) -> Layout:
     labels, pieces = find_pieces(is_ink, density)
     pieces = [piece for piece in pieces[:400] if piece.side > 2 or piece.length > 0.3 * pieces[0].length]
     if not pieces:
-        return Layout(labels, ())
+        return Layout(labels, (), ())
+    clutter = tuple(piece.labels[0] for piece in pieces if is_no_stroke(piece, min(labels.shape)))
     main = choose_main(pieces)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main)]
     groups = join_near(labels, pieces, main)
     groups = attach_small(groups)
-    return Layout(labels, tuple(tuple(line) for line in to_lines(groups)))
+    return Layout(labels, tuple(tuple(line) for line in to_lines(groups)), clutter)
 
 
 def choose_main(pieces: list[Piece]) -> Piece:
@@ -142,6 +151,13 @@ def choose_main(pieces: list[Piece]) -> Piece:
     longest = strokes[0]
     inside = [piece for piece in strokes if not piece.touches]
     return inside[0] if inside and inside[0].length > 0.15 * longest.length else longest
+
+
+def is_no_stroke(piece: Piece, short: int) -> bool:
+    """Whether a piece cannot be writing, seen alone, in a picture whose shorter side is `short` pixels."""
+    if piece.touches and (piece.contact > 3 * piece.touches * piece.width or piece.width > 0.15 * short):
+        return True
+    return not piece.is_stroke and piece.side > 0.02 * short
 
 
 def is_clutter(piece: Piece, main: Piece) -> bool:

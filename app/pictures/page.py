@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.ink import Ink, find_ink, hysteresis
+from app.pictures.ink import Ink, find_ink, full_density, hysteresis
 from app.pictures.layout import _HALVES_GAP, _MOST_PIECES, _WIDEST_DIGIT, Box, Layout, Piece, find_layout, join
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
@@ -143,26 +143,53 @@ def make_guesses(working: Pixels, light_on_dark: bool, page: Page, keep_stages: 
         if reach < 9 and guesses:
             break
         found = search(working, light_on_dark, reach, page)
-        if found is None:
+        if not found:
             continue
-        main = max((piece for line in found.layout.lines for piece in line), key=lambda piece: piece.length)
-        finer = max(9, round(6 * main.width))
+        finer = max(9, round(6 * found[-1].layout.main.width))
         if finer < reach / 1.5:
             found = search(working, light_on_dark, finer, page) or found
-        guesses.append(to_guess(found, working, page, keep_stages))
-        if guesses[0].likelihood > _DOUBTFUL:
+        guesses += [to_guess(one, working, page, keep_stages) for one in found]
+        if max(guess.likelihood for guess in guesses) > _DOUBTFUL:
             break
     return guesses
 
 
 class Found(NamedTuple):
+    """The ink of a picture, sorted out."""
+
     ink: Ink
     cleaned: Density
+    full: float
     layout: Layout
 
 
+def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list[Found]:
+    """Return the layout of the ink, and a second one without the clutter if that outweighs what is written."""
+    with page.stage("ink"):
+        ink = find_ink(working, light_on_dark, reach)
+    density = ink.density
+    found: list[Found] = []
+    for _ in range(3):
+        full = full_density(density, ink.floor)
+        if full < 1.5 * ink.floor:
+            break
+        low, high = max(_LOW, ink.floor / full), max(_HIGH, 1.3 * ink.floor / full)
+        with page.stage("lines"):
+            cleaned = remove_lines(density / np.float32(full), low)
+        with page.stage("layout"):
+            layout = find_layout(hysteresis(cleaned, low, high), cleaned)
+        if not layout.lines:
+            break
+        found = [*found[:1], Found(ink, cleaned, full, layout)]
+        if not layout.clutter:
+            break
+        is_clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
+        density = np.where(cv2.dilate(is_clutter, np.ones((7, 7), np.uint8)), 0, density)
+    return found
+
+
 def to_guess(found: Found, working: Pixels, page: Page, keep_stages: bool) -> Guess:
-    ink, cleaned, layout = found
+    ink, cleaned, full, layout = found
     name = f"{'light' if ink.light_on_dark else 'dark'}"
     if keep_stages:
         page.stages[f"{name} paper"] = 255 - ink.paper if ink.light_on_dark else ink.paper
@@ -170,31 +197,13 @@ def to_guess(found: Found, working: Pixels, page: Page, keep_stages: bool) -> Gu
         page.stages[f"{name} cleaned"] = cleaned
         page.stages[f"{name} labels"] = layout.labels
     with page.stage("judge"):
-        odds = likelihood(layout, ink, to_grey(working))
+        odds = likelihood(layout, cleaned, to_grey(working))
     with page.stage("normalise"):
-        candidates = tuple(make_candidates(layout, cleaned, ink, page.size))
+        candidates = tuple(make_candidates(layout, cleaned, max(ink.floor / full, 0.15), page.size))
     return Guess(ink.light_on_dark, odds, tuple(map(len, layout.lines)), candidates)
 
 
-def search(working, light_on_dark, reach, page):
-    with page.stage("ink"):
-        ink = find_ink(working, light_on_dark, reach)
-    if ink is None:
-        return None
-    with page.stage("lines"):
-        cleaned = remove_lines(ink.density, max(_LOW, ink.floor))
-    with page.stage("layout"):
-        high = max(_HIGH, 1.3 * ink.floor)
-        strokes = hysteresis(cleaned, max(_LOW, ink.floor), high)
-        if not strokes.any():
-            return None
-        layout = find_layout(strokes, cleaned)
-        if not layout.lines:
-            return None
-    return Found(ink, cleaned, layout)
-
-
-def make_candidates(layout: Layout, density: Density, ink: Ink, size: tuple[int, int]) -> Iterator[Candidate]:
+def make_candidates(layout: Layout, density: Density, floor: float, size: tuple[int, int]) -> Iterator[Candidate]:
     scale = size[0] / density.shape[1], size[1] / density.shape[0]
     for number, line in enumerate(layout.lines):
         for first in range(len(line)):
@@ -203,7 +212,7 @@ def make_candidates(layout: Layout, density: Density, ink: Ink, size: tuple[int,
                 if len(pieces) > 1 and not may_be_one(pieces):
                     break
                 piece = join(pieces)
-                yield Candidate(number, first, last, cut_out(piece, layout, density, ink, scale, size, strangeness(pieces)))
+                yield Candidate(number, first, last, cut_out(piece, layout, density, floor, scale, size, strangeness(pieces)))
 
 
 def may_be_one(pieces: list[Piece]) -> bool:
@@ -225,7 +234,7 @@ def strangeness(pieces: list[Piece]) -> float:
     return price
 
 
-def cut_out(piece: Piece, layout: Layout, density: Density, ink: Ink, scale, size, strangeness) -> DigitImage:
+def cut_out(piece: Piece, layout: Layout, density: Density, floor: float, scale, size, strangeness) -> DigitImage:
     left, top, right, bottom = piece.box
     margin = 2
     rows = slice(max(0, top - margin), bottom + margin)
@@ -234,7 +243,7 @@ def cut_out(piece: Piece, layout: Layout, density: Density, ink: Ink, scale, siz
     reach = cv2.dilate(own, np.ones((3, 3), np.uint8)) > 0
     others = (layout.labels[rows, columns] > 0) & (own == 0)
     values = density[rows, columns]
-    values = np.where(reach & ~others & (values > max(ink.floor, 0.15)), np.clip(values, 0, 1), 0)
+    values = np.where(reach & ~others & (values > floor), np.clip(values, 0, 1), 0)
     box = (
         int(left * scale[0]),
         int(top * scale[1]),
@@ -244,7 +253,7 @@ def cut_out(piece: Piece, layout: Layout, density: Density, ink: Ink, scale, siz
     return DigitImage(normalise(values.astype(np.float32)), box, strangeness)
 
 
-def likelihood(layout: Layout, ink: Ink, grey: NDArray[np.uint8]) -> float:
+def likelihood(layout: Layout, cleaned: Density, grey: NDArray[np.uint8]) -> float:
     """Return how much the ink that was kept looks like strokes of a pen, as the logarithm of a share.
 
     Strokes are long and thin, leave most of the frame's border free, and end where the picture has an edge.
@@ -253,13 +262,14 @@ def likelihood(layout: Layout, ink: Ink, grey: NDArray[np.uint8]) -> float:
     """
     pieces = [piece for line in layout.lines for piece in line]
     kept = np.isin(layout.labels, [label for piece in pieces for label in piece.labels]).astype(np.uint8)
-    main = max(pieces, key=lambda piece: piece.length)
+    main = layout.main
     slenderness = min(1.0, main.length / main.width / 10)
-    dense = ink.density > max(_HIGH, ink.floor)
+    dense = cleaned > _HIGH
     border = float(np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean())
     cross = np.ones((3, 3), np.uint8)
     outline = (kept > 0) & (cv2.erode(kept, cross, borderValue=1) == 0)
     contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, cross)[outline].astype(np.float32)
     full_contrast = np.quantile(contrast, 0.9) if contrast.size else 1.0
     support = float(np.minimum(1, contrast / max(0.4 * full_contrast, 1)).mean()) if contrast.size else 1.0
-    return float(np.log(slenderness) + 3 * np.log(support) - 2 * border - dense.mean())
+    lies_along_frame = main.touches > 0 and main.contact > 3 * main.touches * main.width
+    return float(-1.0 * lies_along_frame + np.log(slenderness) + 3 * np.log(support) - 2 * border - dense.mean())
