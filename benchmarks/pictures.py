@@ -192,13 +192,21 @@ def read(samples: Sequence[Sample], checkpoint: Path) -> tuple[list[Outcome], di
 
 
 def doubt_of(prediction: Prediction) -> float:
-    """Return how little a picture looks like digits, by the least sure of those read in it."""
-    return max((1 - digit.probability for digit in prediction.digits), default=math.inf)
+    """Return how little a picture looks like digits.
+
+    It is the negative of the prediction's score where it has one, else what the least sure digit's
+    probability leaves to the others; infinite where there is no digit.
+    """
+    if not prediction.digits:
+        return math.inf
+    score: Optional[float] = getattr(prediction, "score", None)
+    return -score if score is not None else max(1 - digit.probability for digit in prediction.digits)
 
 
 def seen_by_network(prediction: Prediction) -> list[NDArray[np.uint8]]:
-    """Return the 28x28 image of each digit of a prediction."""
-    return [digit.image for digit in prediction.digits]
+    """Return the 28x28 image of each digit of a prediction, as far as it keeps them."""
+    images = [getattr(digit, "image", None) for digit in prediction.digits]
+    return [image for image in images if image is not None]
 
 
 def by_source(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
