@@ -17,7 +17,7 @@ Float = NDArray[np.float32]
 FINENESS = 4
 """Pixels to trace in for each pixel of MNIST."""
 
-SHAPE_KEPT = 0.8
+SHAPE_KEPT = 0.85
 """The least correlation of a digit with its strokes drawn in one width that is not called a blob."""
 
 _NEIGHBOURS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
