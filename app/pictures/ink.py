@@ -79,6 +79,21 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
     return quiet
 
 
+def align_channels(pixels: Pixels) -> Pixels:
+    """Return the picture with those channels inverted in which ink and paper change places.
+
+    Blue on yellow is darker in red and green, but lighter in blue. Then the first principal component of the
+    colours has weights of both signs; light and shade change all channels alike.
+    """
+    if pixels.shape[2] == 1:
+        return pixels
+    colours = pixels[:: max(1, len(pixels) // 200), :: max(1, pixels.shape[1] // 200)].reshape(-1, 3)
+    axis = np.linalg.eigh(np.cov(colours, rowvar=False) + 1e-9 * np.eye(3))[1][:, -1]
+    axis = axis * np.sign(axis[np.argmax(np.abs(axis))])
+    opposed = axis < -0.25
+    return np.where(opposed, 255 - pixels, pixels).astype(np.uint8) if opposed.any() else pixels
+
+
 def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
     """Return the picture without its dark ink: a closing, which fills what is dark and narrower than `reach`.
 

@@ -23,6 +23,9 @@ _SMALLEST_DIGIT = 0.45
 _DETACHED = 0.2
 _HALVES_GAP = 0.3
 
+# Digits further apart than this, in heights of the largest, are not of one number.
+_FAR = 2.5
+
 # Two halves of a digit are together at most this wide, as a share of their height.
 _WIDEST_DIGIT = 1.3
 _MOST_PIECES = 4
@@ -135,22 +138,21 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density) -> Layout:
     if not pieces:
         return Layout(labels, (), ())
     clutter = tuple(piece.labels[0] for piece in pieces if is_no_stroke(piece, min(labels.shape)))
-    main = choose_main(pieces)
+    main = choose_main(pieces, clutter)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main)]
     groups = join_near(labels, pieces, main)
-    groups = attach_small(groups)
+    groups = drop_strangers(attach_small(groups))
     return Layout(labels, tuple(tuple(line) for line in to_lines(groups)), clutter)
 
 
-def choose_main(pieces: list[Piece]) -> Piece:
+def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
     """Return the piece most likely to be a digit or a part of one.
 
-    It is the longest stroke that does not touch the frame, unless all such are mere crumbs beside one that does.
+    It is the longest stroke; one that touches the frame counts half, and what cannot be a stroke only if there
+    is nothing else.
     """
-    strokes = [piece for piece in pieces if piece.is_stroke] or pieces
-    longest = strokes[0]
-    inside = [piece for piece in strokes if not piece.touches]
-    return inside[0] if inside and inside[0].length > 0.15 * longest.length else longest
+    strokes = [piece for piece in pieces if piece.labels[0] not in clutter] or pieces
+    return max(strokes, key=lambda piece: piece.length * (0.5 if piece.touches else 1.0))
 
 
 def is_no_stroke(piece: Piece, short: int) -> bool:
@@ -231,6 +233,26 @@ def attach_small(groups: list[Piece]) -> list[Piece]:
         if gap(owner.box, small.box) == 0 or (is_part and gap(owner.box, small.box) <= _DETACHED * tallest):
             large[nearest] = join([owner, small])
     return large
+
+
+def drop_strangers(groups: list[Piece]) -> list[Piece]:
+    """Return the groups that one hand may have written: as broad and as dark, and not far from one another."""
+    main = max(groups, key=lambda group: group.length)
+    kept = [
+        group
+        for group in groups
+        if 0.5 < group.width / main.width < 2 and group.mass / group.area > 0.5 * main.mass / main.area
+    ]
+    near = {main}
+    while True:
+        added = {
+            group
+            for group in kept
+            if group not in near and any(gap(group.box, other.box) <= _FAR * main.height for other in near)
+        }
+        if not added:
+            return [group for group in kept if group in near]
+        near |= added
 
 
 def to_lines(groups: list[Piece]) -> list[list[Piece]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,11 @@ _LONGEST_STROKE = 0.6
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
 
+# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares.
+_FRAME_ZONE = 0.22
+_FRAME_THICKEST = 0.1
+_FRAME_COVERED = 0.9
+
 # Ink upon a line is darker than the line by this factor.
 _DARKER = 1.5
 
@@ -35,11 +42,69 @@ def remove_lines(density: Density, low: float) -> Density:
         density: float32 [height, width], 0 for paper, 1 for full ink.
         low: what counts as ink.
     """
+    density = remove_frame(density, low)
     cleaned = _remove_level_lines(density, low)
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
     upright = _remove_level_lines(turned, low).T
     return np.minimum(cleaned, upright)
+
+
+def remove_frame(density: Density, low: float) -> Density:
+    """Return the density without the remains of a table's lines along the sides of the picture.
+
+    Such a line runs from side to side in the outer fifth of the picture. The bar of a seven does so, too, where
+    the picture ends at the ink; but then the rest of the digit touches the other sides, and nothing is removed.
+    """
+    cleaned = density
+    removed = set()
+    for turns in range(4):
+        turned = np.rot90(cleaned, turns)
+        band = _frame_line(turned, low)
+        if band is not None:
+            removed.add(turns)
+            cleaned = np.rot90(_erase(turned, band), -turns)
+    if not removed:
+        return density
+    touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
+    is_tight = len(touched - removed) >= 2 and len(removed) < 3
+    if is_tight or cleaned.sum() < 0.3 * density.sum() and len(removed) < 2:
+        return density
+    return np.ascontiguousarray(cleaned)
+
+
+def _frame_line(density: Density, low: float) -> Optional[NDArray[np.bool_]]:
+    """Return the pixels of a line along the top of the picture, bool [height, width]; None without one."""
+    height, width = density.shape
+    zone = (density[: max(3, round(_FRAME_ZONE * height))] > low).astype(np.float32)
+    corner = max(1, width // 25)
+    best, found = _FRAME_COVERED, None
+    for slope in np.linspace(-0.08, 0.08, 9):
+        # Each column is moved so that a line of this slope is level.
+        drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+        source = np.arange(len(zone))[:, np.newaxis] + drop
+        is_inside = (source >= 0) & (source < len(zone))
+        level = np.where(is_inside, np.take_along_axis(zone, source.clip(0, len(zone) - 1), axis=0), 1)
+        share = level.mean(axis=1)
+        share[(is_inside.mean(axis=1) < 0.8) | ~level[:, :corner].any(1) | ~level[:, -corner:].any(1)] = 0
+        row = int(np.argmax(share))
+        if share[row] <= best:
+            continue
+        above, below = np.flatnonzero(share[:row] < 0.5), np.flatnonzero(share[row:] < 0.5)
+        first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
+        if last - first <= _FRAME_THICKEST * height + 2:
+            rows = np.arange(height)[:, np.newaxis] - drop
+            best, found = float(share[row]), (rows >= first - 1) & (rows <= last)
+    return found
+
+
+def _erase(density: Density, is_line: NDArray[np.bool_]) -> Density:
+    """Return the density without a level line, but for what is darker, and with crossing strokes mended."""
+    own = float(np.median(np.where(is_line, density, 0).max(axis=0)))
+    is_line = is_line & (density < _DARKER * own)
+    cleaned = np.where(is_line, 0, density).astype(np.float32)
+    thickness = int(is_line.sum(axis=0).max())
+    return np.where(is_line, np.minimum(bridge(cleaned, thickness), density), cleaned).astype(np.float32)
 
 
 def _remove_level_lines(density: Density, low: float) -> Density:

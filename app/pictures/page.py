@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.ink import Ink, find_ink, full_density, hysteresis
+from app.pictures.ink import Ink, align_channels, find_ink, full_density, hysteresis
 from app.pictures.layout import _HALVES_GAP, _MOST_PIECES, _WIDEST_DIGIT, Box, Layout, Piece, find_layout, join
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
@@ -105,7 +105,7 @@ def analyse(fine: Pixels, page: Page, keep_stages: bool = False) -> Page:
             page.guesses = (Guess(False, 0.0, (1,), (Candidate(0, 0, 0, digit),)),)
             return page
     with page.stage("reduce"):
-        working = reduce_to(fine, WORKING_SIDE)
+        working = align_channels(reduce_to(fine, WORKING_SIDE))
     guesses: list[Guess] = []
     for light_on_dark in (False, True):
         guesses += make_guesses(working, light_on_dark, page, keep_stages)
