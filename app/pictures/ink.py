@@ -50,7 +50,8 @@ def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink:
     densities = _channel_densities(positive, paper)
     strongest = densities.max(axis=2)
     weights = _channel_weights(densities, strongest)
-    density = np.maximum(densities @ weights - _most_common(densities @ weights), 0)
+    density = densities @ weights
+    density = np.maximum(density - _most_common(density), 0)
     floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise_of(density))
     return Ink(light_on_dark, paper, weights, quieten(density, paper, floor), floor)
 
@@ -118,14 +119,13 @@ def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
 
 def _channel_densities(pixels: Pixels, paper: Pixels) -> Density:
     """Return the share of the paper's light that is missing, float32 [height, width, channels]."""
-    light, full_light = pixels.astype(np.float32), paper.astype(np.float32)
-    return (full_light - light) / (full_light + _DARKNESS)
+    missing = cv2.subtract(paper, pixels).reshape(paper.shape)
+    return missing / (paper + np.float32(_DARKNESS))
 
 
 def _channel_weights(densities: Density, strongest: Density) -> NDArray[np.float32]:
     """Return what the channels count: as much as the strongest ink shows in them, so that yellow counts in blue."""
-    is_strong = strongest >= 0.6 * strongest.max()
-    colour = np.maximum(densities[is_strong].mean(axis=0), 0)
+    colour = densities[strongest >= 0.6 * strongest.max()].mean(axis=0)
     return (colour / max(float(colour @ colour) / float(colour.max() or 1), 1e-6)).astype(np.float32)
 
 

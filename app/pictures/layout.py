@@ -241,7 +241,7 @@ def drop_strangers(groups: list[Piece]) -> list[Piece]:
     kept = [
         group
         for group in groups
-        if 0.5 < group.width / main.width < 2 and group.mass / group.area > 0.5 * main.mass / main.area
+        if 0.3 < group.width / main.width < 3 and group.mass / group.area > 0.4 * main.mass / main.area
     ]
     near = {main}
     while True:

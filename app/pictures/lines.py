@@ -14,8 +14,8 @@ Mask = NDArray[np.uint8]
 """uint8 [height, width]: 1 where something is, else 0."""
 
 # Lines are looked for at this size, at slopes up to 0.2 (11 degrees): a photo taken a little askew.
-_SEARCH_SIDE = 500
-_SLOPES = np.linspace(-0.2, 0.2, 33)
+_SEARCH_SIDE = 400
+_SLOPES = np.linspace(-0.2, 0.2, 21)
 
 # Shares of the picture's side: how long a straight run must be to be part of a line, how thick a line may be,
 # and how long it must be in all.
@@ -59,11 +59,10 @@ def remove_frame(density: Density, low: float) -> Density:
     cleaned = density
     removed = set()
     for turns in range(4):
-        turned = np.rot90(cleaned, turns)
-        band = _frame_line(turned, low)
+        band = _frame_line(np.rot90(density, turns), low)
         if band is not None:
             removed.add(turns)
-            cleaned = np.rot90(_erase(turned, band), -turns)
+            cleaned = np.rot90(_erase(np.rot90(cleaned, turns), band), -turns)
     if not removed:
         return density
     touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
@@ -77,6 +76,8 @@ def _frame_line(density: Density, low: float) -> Optional[NDArray[np.bool_]]:
     """Return the pixels of a line along the top of the picture, bool [height, width]; None without one."""
     height, width = density.shape
     zone = (density[: max(3, round(_FRAME_ZONE * height))] > low).astype(np.float32)
+    if zone.any(axis=0).mean() < _FRAME_COVERED:
+        return None
     corner = max(1, width // 25)
     best, found = _FRAME_COVERED, None
     for slope in np.linspace(-0.08, 0.08, 9):
@@ -149,7 +150,7 @@ def _straight_runs(mask: Mask, run: int) -> Mask:
     found = np.zeros_like(mask)
     # A line that is not quite straight, or between two of the slopes, still hits a band of three pixels.
     band = cv2.dilate(mask, np.ones((3, 1), np.uint8)) * np.uint8(255)
-    if cv2.blur(band, (run, 1)).max() < 128 and not mask.any():
+    if band.any(axis=0).sum() < run:
         return found
     for slope in _SLOPES:
         shear = np.array([[1, 0, 0], [-slope, 1, slope * width / 2]])

@@ -148,7 +148,7 @@ def make_guesses(working: Pixels, light_on_dark: bool, page: Page, keep_stages: 
         finer = max(9, round(6 * found[-1].layout.main.width))
         if finer < reach / 1.5:
             found = search(working, light_on_dark, finer, page) or found
-        guesses += [to_guess(one, working, page, keep_stages) for one in found]
+        guesses += [to_guess(one, one.full / found[0].full, working, page, keep_stages) for one in found]
         if max(guess.likelihood for guess in guesses) > _DOUBTFUL:
             break
     return guesses
@@ -188,7 +188,7 @@ def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list
     return found
 
 
-def to_guess(found: Found, working: Pixels, page: Page, keep_stages: bool) -> Guess:
+def to_guess(found: Found, strength: float, working: Pixels, page: Page, keep_stages: bool) -> Guess:
     ink, cleaned, full, layout = found
     name = f"{'light' if ink.light_on_dark else 'dark'}"
     if keep_stages:
@@ -197,7 +197,7 @@ def to_guess(found: Found, working: Pixels, page: Page, keep_stages: bool) -> Gu
         page.stages[f"{name} cleaned"] = cleaned
         page.stages[f"{name} labels"] = layout.labels
     with page.stage("judge"):
-        odds = likelihood(layout, cleaned, to_grey(working))
+        odds = likelihood(layout, cleaned, to_grey(working)) + float(np.log(min(1.0, strength))) / 2
     with page.stage("normalise"):
         candidates = tuple(make_candidates(layout, cleaned, max(ink.floor / full, 0.15), page.size))
     return Guess(ink.light_on_dark, odds, tuple(map(len, layout.lines)), candidates)
