@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,8 +35,18 @@ class Ink:
     density: Density
     """The share of the paper's light that is missing."""
 
+    offset: float
+    """What `measure` takes off: the density that noise gives blank paper."""
+
     floor: float
     """The density below which all is noise."""
+
+    def measure(self, pixels: Pixels, paper: Pixels) -> Density:
+        """Return the density of a part of the picture, given the same part of the paper."""
+        positive = 255 - pixels if self.light_on_dark else pixels
+        density = _channel_densities(positive, paper) @ self.weights - self.offset
+        measured: Density = np.maximum(density, 0).astype(np.float32)
+        return measured
 
 
 def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink:
@@ -48,12 +60,17 @@ def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink:
     positive = 255 - pixels if light_on_dark else pixels
     paper = estimate_paper(positive, reach)
     densities = _channel_densities(positive, paper)
-    strongest = densities.max(axis=2)
-    weights = _channel_weights(densities, strongest)
+    weights = _channel_weights(densities)
     density = densities @ weights
-    density = np.maximum(density - _most_common(density), 0)
+    offset = _most_common(density)
+    density = np.maximum(density - offset, 0)
     floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise_of(density))
-    return Ink(light_on_dark, paper, weights, quieten(density, paper, floor), floor)
+    return Ink(light_on_dark, paper, weights, quieten(density, paper, floor), offset, floor)
+
+
+def _largest(planes: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest of the channels; a maximum over so short a last axis would be slow."""
+    return reduce(np.maximum, np.moveaxis(planes, -1, 0))
 
 
 def quieten(density: Density, paper: Pixels, floor: float) -> Density:
@@ -62,7 +79,7 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
     Such a region is darker than the sheet and reaches the frame. Ink in it stands out from the region's own
     texture; a region as dark as a desk holds none.
     """
-    level = paper.max(axis=2)
+    level = _largest(paper)
     bright = float(np.quantile(level, 0.9))
     quiet = density.copy()
     for share, is_desk in ((0.75, False), (0.45, True)):
@@ -89,7 +106,8 @@ def align_channels(pixels: Pixels) -> Pixels:
     if pixels.shape[2] == 1:
         return pixels
     colours = pixels[:: max(1, len(pixels) // 200), :: max(1, pixels.shape[1] // 200)].reshape(-1, 3)
-    axis = np.linalg.eigh(np.cov(colours, rowvar=False) + 1e-9 * np.eye(3))[1][:, -1]
+    departures = colours - colours.mean(axis=0)
+    axis = np.linalg.eigh(departures.T @ departures)[1][:, -1]
     axis = axis * np.sign(axis[np.argmax(np.abs(axis))])
     opposed = axis < -0.25
     return np.where(opposed, 255 - pixels, pixels).astype(np.uint8) if opposed.any() else pixels
@@ -120,13 +138,16 @@ def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
 def _channel_densities(pixels: Pixels, paper: Pixels) -> Density:
     """Return the share of the paper's light that is missing, float32 [height, width, channels]."""
     missing = cv2.subtract(paper, pixels).reshape(paper.shape)
-    return missing / (paper + np.float32(_DARKNESS))
+    densities: Density = missing / (paper + np.float32(_DARKNESS))
+    return densities
 
 
-def _channel_weights(densities: Density, strongest: Density) -> NDArray[np.float32]:
-    """Return what the channels count: as much as the strongest ink shows in them, so that yellow counts in blue."""
+def _channel_weights(densities: Density) -> NDArray[np.float32]:
+    """Return what the channels count: as much as the strongest ink shows in them; for yellow, blue counts."""
+    strongest = _largest(densities)
     colour = densities[strongest >= 0.6 * strongest.max()].mean(axis=0)
-    return (colour / max(float(colour @ colour) / float(colour.max() or 1), 1e-6)).astype(np.float32)
+    weights: NDArray[np.float32] = colour * np.float32(colour.max() / max(float(colour @ colour), 1e-9))
+    return weights
 
 
 def _most_common(density: Density) -> float:
@@ -137,7 +158,7 @@ def _most_common(density: Density) -> float:
 
 
 def noise_of(density: Density) -> float:
-    """Return the noise's standard deviation, from the median of a Laplacian that slopes and edges leave alone.
+    """Return the noise's standard deviation: the median of a Laplacian, which strokes are too few to change.
 
     The kernel is that of J. Immerkaer, Fast Noise Variance Estimation, 1996.
     """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Optional
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -28,7 +28,6 @@ _FAR = 2.5
 
 # Two halves of a digit are together at most this wide, as a share of their height.
 _WIDEST_DIGIT = 1.3
-_MOST_PIECES = 4
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Piece:
         return self.length > 2.4 * self.width
 
 
-def join(pieces: list[Piece]) -> Piece:
+def join(pieces: Sequence[Piece]) -> Piece:
     """Return several pieces as one."""
     boxes = np.array([piece.box for piece in pieces])
     area = sum(piece.area for piece in pieces)
@@ -155,9 +154,14 @@ def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
     return max(strokes, key=lambda piece: piece.length * (0.5 if piece.touches else 1.0))
 
 
+def is_along_frame(piece: Piece) -> bool:
+    """Whether a piece lies along a side of the frame: a stroke that the frame cuts meets it in its own width."""
+    return piece.contact > 3 * piece.touches * piece.width
+
+
 def is_no_stroke(piece: Piece, short: int) -> bool:
     """Whether a piece cannot be writing, seen alone, in a picture whose shorter side is `short` pixels."""
-    if piece.touches and (piece.contact > 3 * piece.touches * piece.width or piece.width > 0.15 * short):
+    if is_along_frame(piece) or (piece.touches and piece.width > 0.15 * short):
         return True
     return not piece.is_stroke and piece.side > 0.02 * short
 
@@ -275,3 +279,25 @@ def _overlap(first: Piece, second: Piece) -> float:
     """Return how much of the lower one's height two pieces share."""
     shared = min(first.box[3], second.box[3]) - max(first.box[1], second.box[1])
     return shared / min(first.height, second.height)
+
+
+def may_be_one(pieces: Sequence[Piece]) -> bool:
+    """Whether neighbours may be parts of one digit: together not too wide, and close."""
+    whole = join(pieces)
+    gaps = [second.box[0] - first.box[2] for first, second in zip(pieces, pieces[1:])]
+    is_close = all(distance <= _HALVES_GAP * whole.height for distance in gaps)
+    return len(pieces) == 1 or (is_close and whole.box[2] - whole.box[0] <= _WIDEST_DIGIT * whole.height)
+
+
+def strangeness(pieces: Sequence[Piece]) -> float:
+    """Return what speaks against neighbours being one digit, in the measure of a negative log-probability.
+
+    Two pieces of a digit seldom are both nearly as tall as the digit, and then not far apart.
+    """
+    whole = join(pieces)
+    price = 0.0
+    for first, second in zip(pieces, pieces[1:]):
+        shorter = min(first.height, second.height) / whole.height
+        apart = (second.box[0] - first.box[2]) / whole.height
+        price += max(0.0, 1 + 8 * apart) * max(0.0, shorter - 0.5) * 4
+    return price

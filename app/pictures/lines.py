@@ -139,9 +139,10 @@ def find_level_lines(density: Density, low: float) -> Mask:
     straight = _straight_runs(thin, max(5, round(_RUN * size[0])))
     if not straight.any():
         return np.zeros(density.shape, np.uint8)
-    lines = _only_lines(straight)
-    lines = cv2.dilate(lines, np.ones((3, 1), np.uint8))
-    return cv2.resize(lines, (width, height), interpolation=cv2.INTER_NEAREST) if scale < 1 else lines
+    lines: Mask = cv2.dilate(_only_lines(straight), np.ones((3, 1), np.uint8))
+    if scale < 1:
+        lines = cv2.resize(lines, (width, height), interpolation=cv2.INTER_NEAREST)
+    return lines
 
 
 def _straight_runs(mask: Mask, run: int) -> Mask:
@@ -159,10 +160,10 @@ def _straight_runs(mask: Mask, run: int) -> Mask:
         if not covered.any():
             continue
         runs = cv2.dilate(covered.astype(np.uint8), np.ones((1, run), np.uint8))
-        back = cv2.warpAffine(
+        turned_back = cv2.warpAffine(
             runs, shear, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
         )
-        found |= back & mask
+        found |= turned_back & mask
     return found
 
 
@@ -182,7 +183,8 @@ def _only_lines(straight: Mask) -> Mask:
     if is_printed.any():
         is_printed |= (across >= _RUN * width) & ((ends >= 1) | (is_printed.sum() >= 3))
         is_printed[0] = False
-    return (is_printed[labels] & (straight > 0)).astype(np.uint8)
+    printed: Mask = (is_printed[labels] & (straight > 0)).astype(np.uint8)
+    return printed
 
 
 def bridge(density: Density, thickness: int) -> Density:
@@ -196,4 +198,5 @@ def bridge(density: Density, thickness: int) -> Density:
         cv2.morphologyEx(density, cv2.MORPH_CLOSE, kernel)
         for kernel in (upright, falling, np.ascontiguousarray(falling[::-1]))
     ]
-    return np.maximum.reduce(bridged)
+    mended: Density = np.maximum.reduce(bridged)
+    return mended

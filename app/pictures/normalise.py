@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ _FINE = 5
 
 
 def normalise(ink: Density) -> NDArray[np.uint8]:
-    """Return a digit's ink as MNIST has it, uint8 [28, 28]; `ink` is float32, 0 to 1, with at least one pixel.
+    """Return a digit's ink as MNIST has it, uint8 [28, 28]; `ink` has at least one pixel that is not 0.
 
     The longest side becomes 20 pixels, anti-aliased, and the centre of mass comes to pixel (14, 14) to within
     half a pixel, or as near as it can without cutting ink off.
@@ -57,9 +59,9 @@ def _resize(ink: Density, side: int) -> Density:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if size == (width, height):
         return ink
-    if scale < 1:
-        return cv2.resize(ink, size, interpolation=cv2.INTER_AREA)
-    return np.clip(cv2.resize(ink, size, interpolation=cv2.INTER_CUBIC), 0, 1)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized: Density = cv2.resize(ink, size, interpolation=method).clip(0, 1)
+    return resized
 
 
 def _thicken_hairlines(ink: Density) -> Density:
@@ -70,11 +72,15 @@ def _thicken_hairlines(ink: Density) -> Density:
     reach = round(max(ink.shape) / (DIGIT_SIDE * _FINE))
     if reach < 2 or stroke_width(ink) > 2 * reach:
         return ink
-    return cv2.dilate(np.pad(ink, reach), _disc(reach))
+    thicker: Density = cv2.dilate(np.pad(ink, reach), _disc(reach))
+    return thicker
 
 
 def stroke_width(ink: Density) -> float:
-    """Return the mean width of the strokes in pixels: across a strip of width w, the mean distance to the edge is w/4."""
+    """Return the mean width of the strokes in pixels.
+
+    Across a strip of width w, the mean distance to the edge is w / 4.
+    """
     is_ink = np.pad(ink > 0.5, 1).astype(np.uint8)
     if not is_ink.any():
         return 0.0
@@ -89,9 +95,9 @@ def change_width(ink: Density) -> Density:
     width = stroke_width(ink) / _FINE
     if width < THINNEST:
         # The box grows with the strokes and will be shrunk back, the strokes with it.
-        return cv2.dilate(ink, _disc(_FINE * (THINNEST - width) * 1.1 + 1))
-    if width > THICKEST:
-        return _thin(ink, _disc(_FINE * (width - THICKEST) + 1))
+        ink = cv2.dilate(ink, _disc(_FINE * (THINNEST - width) * 1.1 + 1))
+    elif width > THICKEST:
+        ink = _thin(ink, _disc(_FINE * (width - THICKEST) + 1))
     return ink
 
 
@@ -138,7 +144,7 @@ def centre_of_mass(image: NDArray[np.uint8]) -> tuple[float, float]:
     )
 
 
-def as_in_mnist(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+def as_in_mnist(grey: NDArray[np.uint8]) -> Optional[NDArray[np.uint8]]:
     """Return a grey picture as white on black if it is 28x28 and sized and centred as MNIST is, else None."""
     if grey.shape != (SIDE, SIDE):
         return None

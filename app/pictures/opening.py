@@ -95,7 +95,7 @@ def _cannot_be_opened(path: Path, error: OSError) -> PictureError:
 
 
 def open_picture(path: Path) -> Opened:
-    """Return the first frame of a picture file, upright as its EXIF data say, opaque, and at most `FINE_SIDE` long.
+    """Return the first frame of a picture file: upright as its EXIF data say, opaque, `FINE_SIDE` at most.
 
     Transparent parts take the shade that lets the opaque ones stand out. 8-bit grey pictures of at most that
     size keep their values exactly.

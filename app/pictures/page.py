@@ -1,32 +1,48 @@
-"""From a picture file to the 28x28 digits it may show, stage by stage."""
+"""From a picture file to the 28x28 digits it may show, stage by stage.
+
+A picture is opened, reduced, and its ink told from the paper; printed lines are removed; the ink is sorted
+into digits and clutter; and every digit is given the form of MNIST. What a picture shows is a guess as long
+as nobody has read it: dark ink or light, one digit or two. So several guesses are made where the ink does not
+tell, each with its likelihood, and the recogniser takes the one that reads best.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.datasets import SIDE
 from app.pictures.ink import Ink, align_channels, find_ink, full_density, hysteresis
-from app.pictures.layout import _HALVES_GAP, _MOST_PIECES, _WIDEST_DIGIT, Box, Layout, Piece, find_layout, join
+from app.pictures.layout import Box, Layout, Piece, find_layout, is_along_frame, join, may_be_one, strangeness
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import Pixels, open_picture
 
-# The side that ink is searched at; what is found small is cut out again from the finer picture.
+# The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
 WORKING_SIDE = 1000
+_SMALL_DIGIT = 80
 
-# Of the density of full ink: what a stroke must reach somewhere, and what its faint parts must reach.
-_HIGH, _LOW = 0.5, 0.25
+# Of the density of full ink: what a stroke must reach somewhere, what its faint parts must reach, and what
+# less is left of the paper's grain around it.
+_HIGH, _LOW, _GRAIN = 0.5, 0.25, 0.15
 
 # Likelihoods above which a guess is taken at once, and below which another is made.
 _CLEAR, _DOUBTFUL = -0.05, -0.2
+
+# In pictures with a shorter side of fewer pixels, both polarities are always tried: it costs little, and the
+# frame is often full of ink.
+_SMALL_PICTURE = 300
+
+# Pieces of ink that one digit may have fallen into.
+_MOST_PIECES = 4
 
 
 class DigitImage(NamedTuple):
@@ -38,11 +54,8 @@ class DigitImage(NamedTuple):
     box: Box
     """Where its ink is, in pixels of the upright picture."""
 
-    strangeness: float = 0.0
 
-
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """Pieces `first` to `last` (included) of a line, taken for one digit."""
 
     line: int
@@ -50,14 +63,15 @@ class Candidate:
     last: int
     digit: DigitImage
 
+    strangeness: float
+    """What speaks against these pieces being one digit; 0 for a single piece."""
 
-@dataclass(frozen=True)
-class Guess:
-    """What a picture shows if its ink is dark, or if it is light."""
 
-    light_on_dark: bool
+class Guess(NamedTuple):
+    """One way to see a picture."""
+
     likelihood: float
-    """How much the ink looks like writing before anything is read; the logarithm of a share."""
+    """How much its ink looks like writing before anything is read: the logarithm of a share, at most 0."""
 
     lines: tuple[int, ...]
     """How many pieces each line of writing has."""
@@ -65,22 +79,22 @@ class Guess:
     candidates: tuple[Candidate, ...]
     """All ways to take pieces that follow one another for a digit."""
 
+    stages: dict[str, NDArray[Any]]
+    """The picture after each stage, by its name, if they were to be kept."""
+
 
 @dataclass
 class Page:
     """A picture on its way to digits."""
 
-    size: tuple[int, int] = (0, 0)
+    size: tuple[int, int]
     """Width and height of the upright picture."""
 
     guesses: tuple[Guess, ...] = ()
     """Likeliest first; none if the picture holds no ink."""
 
-    stages: dict[str, NDArray[np.generic]] = field(default_factory=dict)
-    """What `--explain` shows: the picture after each stage, by its name."""
-
     seconds: dict[str, float] = field(default_factory=dict)
-    """The time each stage took."""
+    """The time that each stage took."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -91,80 +105,105 @@ class Page:
 
 
 def read_page(path: Path, keep_stages: bool = False) -> Page:
-    page = Page()
-    with page.stage("open"):
-        fine, page.size = open_picture(path)
-    return analyse(fine, page, keep_stages)
+    """Return what a picture file may show.
 
+    The first frame is read, turned upright as its EXIF data say. A 28x28 picture that already is as MNIST has
+    it, in either polarity, comes back bit for bit.
 
-def analyse(fine: Pixels, page: Page, keep_stages: bool = False) -> Page:
-    if fine.shape[:2] == (28, 28):
-        untouched = as_in_mnist(to_grey(fine))
-        if untouched is not None:
-            digit = DigitImage(untouched, ink_box(untouched > 0))
-            page.guesses = (Guess(False, 0.0, (1,), (Candidate(0, 0, 0, digit),)),)
-            return page
-    with page.stage("reduce"):
-        working = align_channels(reduce_to(fine, WORKING_SIDE))
-    guesses: list[Guess] = []
-    for light_on_dark in (False, True):
-        guesses += make_guesses(working, light_on_dark, page, keep_stages)
-        if guesses and guesses[0].likelihood > _CLEAR and min(working.shape[:2]) > 300:
-            break
-    page.guesses = tuple(sorted(guesses, key=lambda guess: -guess.likelihood))
+    Args:
+        path: the file.
+        keep_stages: whether the guesses are to hold the picture after each stage.
+
+    Raises:
+        PictureError: the file is missing, damaged, too large, or not a picture.
+    """
+    start = time.perf_counter()
+    fine, size = open_picture(path)
+    page = Page(size, seconds={"open": time.perf_counter() - start})
+    page.guesses = tuple(sorted(find_guesses(fine, page, keep_stages), key=lambda guess: -guess.likelihood))
     return page
 
 
+def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Guess]:
+    """Return what a picture may show if its ink is dark, and if it is light; nothing if there is no ink."""
+    if fine.shape[:2] == (SIDE, SIDE):
+        untouched = as_in_mnist(to_grey(fine))
+        if untouched is not None:
+            digit = DigitImage(untouched, ink_box(untouched > 0))
+            return [Guess(0.0, (1,), (Candidate(0, 0, 0, digit, 0.0),), {})]
+    with page.stage("reduce"):
+        fine = align_channels(fine)
+        working = reduce_to(fine, WORKING_SIDE)
+    guesses: list[Guess] = []
+    for light_on_dark in (False, True):
+        for found in search_all(working, light_on_dark, page):
+            guesses.append(to_guess(found, fine, page, keep_stages))
+        is_small = min(working.shape[:2]) < _SMALL_PICTURE
+        if not is_small and max((guess.likelihood for guess in guesses), default=-1.0) > _CLEAR:
+            break
+    return guesses
+
+
 def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
-    if pixels.shape[2] == 1:
+    """Return the luminance of a picture, uint8 [height, width]; of grey ones, their own values."""
+    if pixels.shape[2] == 1 or (pixels == pixels[..., :1]).all():
         return pixels[..., 0]
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    grey: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return grey
 
 
 def reduce_to(pixels: Pixels, side: int) -> Pixels:
+    """Return the picture with a longest side of at most `side`, each pixel the mean of what it covers."""
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.atleast_3d(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1))
-
-
-def make_guesses(working: Pixels, light_on_dark: bool, page: Page, keep_stages: bool) -> list[Guess]:
-    """Return what the picture shows if its ink is of that polarity: nothing, one reading, or two.
-
-    The first is made with wide reach, so that the broadest felt pen is ink, and once more with the reach that
-    the strokes found ask for. If it does not look like writing, a shadow may be taken for ink: then a second
-    one starts with a short reach.
-    """
-    short = min(working.shape[:2])
-    guesses: list[Guess] = []
-    for reach in (max(5, short // 2), short // 12):
-        if reach < 9 and guesses:
-            break
-        found = search(working, light_on_dark, reach, page)
-        if not found:
-            continue
-        finer = max(9, round(6 * found[-1].layout.main.width))
-        if finer < reach / 1.5:
-            found = search(working, light_on_dark, finer, page) or found
-        guesses += [to_guess(one, one.full / found[0].full, working, page, keep_stages) for one in found]
-        if max(guess.likelihood for guess in guesses) > _DOUBTFUL:
-            break
-    return guesses
+    reduced: Pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+    return reduced
 
 
 class Found(NamedTuple):
     """The ink of a picture, sorted out."""
 
     ink: Ink
-    cleaned: Density
+    density: Density
+    """Without printed lines, 1 for full ink."""
+
     full: float
+    """The density, as in `ink`, that became 1."""
+
     layout: Layout
+    likelihood: float
+
+
+def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
+    """Return the ink of a picture in one polarity, as seen in one or more ways.
+
+    It is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the
+    reach that the strokes found ask for. If that does not look like writing, a shadow may have been taken for
+    ink, and the search starts again with a short reach.
+    """
+    short = min(working.shape[:2])
+    all_found: list[Found] = []
+    for reach in (max(5, short // 2), short // 12):
+        if reach < 9 and all_found:
+            break
+        found = search(working, light_on_dark, reach, page)
+        finer = max(9, round(6 * found[-1].layout.main.width)) if found else reach
+        if finer < reach / 1.5:
+            found = search(working, light_on_dark, finer, page) or found
+        all_found += found
+        if max((one.likelihood for one in all_found), default=-1.0) > _DOUBTFUL:
+            break
+    return all_found
 
 
 def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list[Found]:
-    """Return the layout of the ink, and a second one without the clutter if that outweighs what is written."""
+    """Return the ink of a picture, and again without what cannot be strokes.
+
+    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
+    """
     with page.stage("ink"):
         ink = find_ink(working, light_on_dark, reach)
     density = ink.density
@@ -173,103 +212,117 @@ def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list
         full = full_density(density, ink.floor)
         if full < 1.5 * ink.floor:
             break
-        low, high = max(_LOW, ink.floor / full), max(_HIGH, 1.3 * ink.floor / full)
+        noise = ink.floor / full
         with page.stage("lines"):
-            cleaned = remove_lines(density / np.float32(full), low)
+            cleaned = remove_lines(density / np.float32(full), max(_LOW, noise))
         with page.stage("layout"):
-            layout = find_layout(hysteresis(cleaned, low, high), cleaned)
+            layout = find_layout(hysteresis(cleaned, max(_LOW, noise), max(_HIGH, 1.3 * noise)), cleaned)
         if not layout.lines:
             break
-        found = [*found[:1], Found(ink, cleaned, full, layout)]
+        weaker = min(1.0, full / found[0].full) if found else 1.0
+        with page.stage("judge"):
+            odds = likelihood(layout, cleaned, to_grey(working)) + 0.5 * float(np.log(weaker))
+        found = [*found[:1], Found(ink, cleaned, full, layout, odds)]
         if not layout.clutter:
             break
-        is_clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
-        density = np.where(cv2.dilate(is_clutter, np.ones((7, 7), np.uint8)), 0, density)
+        clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
+        density = np.where(cv2.dilate(clutter, np.ones((7, 7), np.uint8)), np.float32(0), density)
     return found
 
 
-def to_guess(found: Found, strength: float, working: Pixels, page: Page, keep_stages: bool) -> Guess:
-    ink, cleaned, full, layout = found
-    name = f"{'light' if ink.light_on_dark else 'dark'}"
-    if keep_stages:
-        page.stages[f"{name} paper"] = 255 - ink.paper if ink.light_on_dark else ink.paper
-        page.stages[f"{name} ink"] = ink.density
-        page.stages[f"{name} cleaned"] = cleaned
-        page.stages[f"{name} labels"] = layout.labels
-    with page.stage("judge"):
-        odds = likelihood(layout, cleaned, to_grey(working)) + float(np.log(min(1.0, strength))) / 2
-    with page.stage("normalise"):
-        candidates = tuple(make_candidates(layout, cleaned, max(ink.floor / full, 0.15), page.size))
-    return Guess(ink.light_on_dark, odds, tuple(map(len, layout.lines)), candidates)
-
-
-def make_candidates(layout: Layout, density: Density, floor: float, size: tuple[int, int]) -> Iterator[Candidate]:
-    scale = size[0] / density.shape[1], size[1] / density.shape[0]
-    for number, line in enumerate(layout.lines):
-        for first in range(len(line)):
-            for last in range(first, min(len(line), first + _MOST_PIECES)):
-                pieces = list(line[first : last + 1])
-                if len(pieces) > 1 and not may_be_one(pieces):
-                    break
-                piece = join(pieces)
-                yield Candidate(number, first, last, cut_out(piece, layout, density, floor, scale, size, strangeness(pieces)))
-
-
-def may_be_one(pieces: list[Piece]) -> bool:
-    """Whether neighbours may be parts of one digit: together not too wide, and close."""
-    whole = join(pieces)
-    width = whole.box[2] - whole.box[0]
-    gaps = [second.box[0] - first.box[2] for first, second in zip(pieces, pieces[1:])]
-    return width <= _WIDEST_DIGIT * whole.height and max(gaps) <= _HALVES_GAP * whole.height
-
-
-def strangeness(pieces: list[Piece]) -> float:
-    """Return the price of taking pieces for one digit: high for tall ones side by side with a gap between."""
-    whole = join(pieces)
-    price = 0.0
-    for first, second in zip(pieces, pieces[1:]):
-        shorter = min(first.height, second.height) / whole.height
-        apart = (second.box[0] - first.box[2]) / whole.height
-        price += max(0.0, 1.0 + 8 * apart) * max(0.0, shorter - 0.5) * 4
-    return price
-
-
-def cut_out(piece: Piece, layout: Layout, density: Density, floor: float, scale, size, strangeness) -> DigitImage:
-    left, top, right, bottom = piece.box
-    margin = 2
-    rows = slice(max(0, top - margin), bottom + margin)
-    columns = slice(max(0, left - margin), right + margin)
-    own = np.isin(layout.labels[rows, columns], piece.labels).astype(np.uint8)
-    reach = cv2.dilate(own, np.ones((3, 3), np.uint8)) > 0
-    others = (layout.labels[rows, columns] > 0) & (own == 0)
-    values = density[rows, columns]
-    values = np.where(reach & ~others & (values > floor), np.clip(values, 0, 1), 0)
-    box = (
-        int(left * scale[0]),
-        int(top * scale[1]),
-        min(size[0], int(np.ceil(right * scale[0]))),
-        min(size[1], int(np.ceil(bottom * scale[1]))),
-    )
-    return DigitImage(normalise(values.astype(np.float32)), box, strangeness)
-
-
-def likelihood(layout: Layout, cleaned: Density, grey: NDArray[np.uint8]) -> float:
+def likelihood(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> float:
     """Return how much the ink that was kept looks like strokes of a pen, as the logarithm of a share.
 
     Strokes are long and thin, leave most of the frame's border free, and end where the picture has an edge.
     If paper is taken for ink, it is broad and reaches the border; and much of its outline lies where the
     closing's square no longer fitted in, and nothing is to be seen.
     """
-    pieces = [piece for line in layout.lines for piece in line]
-    kept = np.isin(layout.labels, [label for piece in pieces for label in piece.labels]).astype(np.uint8)
-    main = layout.main
-    slenderness = min(1.0, main.length / main.width / 10)
-    dense = cleaned > _HIGH
+    slenderness = min(1.0, layout.main.length / layout.main.width / 10)
+    dense = density > _HIGH
     border = float(np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean())
-    cross = np.ones((3, 3), np.uint8)
-    outline = (kept > 0) & (cv2.erode(kept, cross, borderValue=1) == 0)
-    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, cross)[outline].astype(np.float32)
-    full_contrast = np.quantile(contrast, 0.9) if contrast.size else 1.0
-    support = float(np.minimum(1, contrast / max(0.4 * full_contrast, 1)).mean()) if contrast.size else 1.0
-    lies_along_frame = main.touches > 0 and main.contact > 3 * main.touches * main.width
-    return float(-1.0 * lies_along_frame + np.log(slenderness) + 3 * np.log(support) - 2 * border - dense.mean())
+    kept = np.isin(layout.labels, join([piece for line in layout.lines for piece in line]).labels)
+    square = np.ones((3, 3), np.uint8)
+    outline = kept & (cv2.erode(kept.astype(np.uint8), square, borderValue=1) == 0)
+    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)[outline].astype(np.float32)
+    support = 1.0
+    if contrast.size:
+        clear = max(1.0, 0.4 * float(np.quantile(contrast, 0.9)))
+        support = max(0.01, float(np.minimum(1, contrast / clear).mean()))
+    misplaced = float(is_along_frame(layout.main)) + 2 * border + float(dense.mean())
+    return float(np.log(slenderness) + 3 * np.log(support)) - misplaced
+
+
+def to_guess(found: Found, fine: Pixels, page: Page, keep_stages: bool) -> Guess:
+    """Return what the recogniser needs of the ink found: an image for each digit it may be read as."""
+    stages: dict[str, NDArray[Any]] = {}
+    if keep_stages:
+        paper = found.ink.paper
+        stages = {
+            "paper": 255 - paper if found.ink.light_on_dark else paper,
+            "ink": np.clip(found.ink.density / found.full, 0, 1),
+            "without lines": np.clip(found.density, 0, 1),
+            "pieces": found.layout.labels,
+        }
+    with page.stage("normalise"):
+        candidates = tuple(find_candidates(found, fine, page.size))
+    return Guess(found.likelihood, tuple(map(len, found.layout.lines)), candidates, stages)
+
+
+def find_candidates(found: Found, fine: Pixels, size: tuple[int, int]) -> Iterator[Candidate]:
+    """Yield all ways to take up to `_MOST_PIECES` neighbours of a line for one digit."""
+    for number, line in enumerate(found.layout.lines):
+        for first in range(len(line)):
+            for last in range(first, min(len(line), first + _MOST_PIECES)):
+                pieces = line[first : last + 1]
+                if not may_be_one(pieces):
+                    break
+                digit = to_digit(pieces, found, fine, size)
+                yield Candidate(number, first, last, digit, strangeness(pieces))
+
+
+def to_digit(pieces: Sequence[Piece], found: Found, fine: Pixels, size: tuple[int, int]) -> DigitImage:
+    """Return pieces of ink as one digit; `size` is the width and height of the picture in its file."""
+    whole = join(pieces)
+    left, top, right, bottom = whole.box
+    height, width = found.layout.labels.shape
+    across, down = size[0] / width, size[1] / height
+    box = (
+        int(left * across),
+        int(top * down),
+        min(size[0], int(np.ceil(right * across))),
+        min(size[1], int(np.ceil(bottom * down))),
+    )
+    ink = cut_out(whole, found)
+    if max(right - left, bottom - top) < _SMALL_DIGIT and fine.shape[:2] != (height, width):
+        finer = cut_out_finer(whole, found, fine)
+        ink = finer if finer.any() else ink
+    return DigitImage(normalise(ink), box)
+
+
+def cut_out(whole: Piece, found: Found) -> Density:
+    """Return the density of one digit's ink, with its soft edges, and nothing of its neighbours'."""
+    left, top, right, bottom = _with_margin(whole.box, found.layout.labels)
+    labels, density = found.layout.labels[top:bottom, left:right], found.density[top:bottom, left:right]
+    own = np.isin(labels, whole.labels)
+    reach = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    is_kept = reach & (own | (labels == 0)) & (density > max(found.ink.floor / found.full, _GRAIN))
+    return np.where(is_kept, np.clip(density, 0, 1), 0).astype(np.float32)
+
+
+def cut_out_finer(whole: Piece, found: Found, fine: Pixels) -> Density:
+    """Return the same as `cut_out`, measured again in the picture before it was reduced."""
+    labels = found.layout.labels
+    left, top, right, bottom = _with_margin(whole.box, labels)
+    across, down = fine.shape[1] / labels.shape[1], fine.shape[0] / labels.shape[0]
+    part = fine[round(top * down) : round(bottom * down), round(left * across) : round(right * across)]
+    size = part.shape[1], part.shape[0]
+    paper = cv2.resize(found.ink.paper[top:bottom, left:right], size, interpolation=cv2.INTER_LINEAR)
+    density = found.ink.measure(part, paper.reshape(part.shape)) / found.full
+    is_own = cv2.resize(cut_out(whole, found), size, interpolation=cv2.INTER_LINEAR) > 0.5 * _GRAIN
+    return np.where(is_own & (density > _GRAIN), np.clip(density, 0, 1), 0).astype(np.float32)
+
+
+def _with_margin(box: Box, labels: NDArray[np.int32]) -> Box:
+    left, top, right, bottom = box
+    height, width = labels.shape
+    return max(0, left - 2), max(0, top - 2), min(width, right + 2), min(height, bottom + 2)
