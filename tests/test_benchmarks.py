@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.config import PRESETS, TrainConfig
@@ -325,6 +326,15 @@ def test_auroc_counts_pairs() -> None:
 def test_mistakes_are_shown_by_turns_of_the_sources() -> None:
     mistakes = [outcome("1", str(number), source) for number, source in enumerate("aaabbc")]
     assert [one.read for one in pictures.spread(mistakes, 5)] == ["0", "3", "5", "1", "4"]
+
+
+def test_peak_memory_is_not_that_of_the_benchmark_itself() -> None:
+    size = 300 << 20
+    assert np.ones(size, np.uint8).all()
+    own = pictures.measure("-c", "pass")["peak_memory"]
+    assert own < size / 2
+    used = pictures.measure("-c", f"b = bytearray(b'1' * {size // 2})")["peak_memory"]
+    assert size / 2 < used - own < size
 
 
 def test_pictures_reads_a_folder_of_labelled_pictures(tmp_path: Path, tutorial_checkpoint: Path) -> None:
