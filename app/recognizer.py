@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,15 +12,20 @@ from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from app.datasets import SIDE
 from app.doubt import LEAST_SCORE, score_of
-from app.errors import CheckpointError, PictureError
+from app.errors import CheckpointError, FileError, PictureError
 from app.evaluation import softmax
+from app.files import write_atomically
 from app.pictures import Box, Guess, Page, read_page
 from app.pictures import Candidate as Cut
 
 BATCH_PICTURES = 256
+
+# Characters of a picture's path that are kept in the name of a file: with four bytes each, 255 hold them.
+_LONGEST_NAME = 55
 
 # A reading in doubt has a second candidate if that is at least this probable.
 LIKELY_PROBABILITY = 0.1
@@ -181,7 +187,7 @@ def _choose(
 def _to_reading(path: Path, cuts: list[Cut], rows: NDArray[np.float32], guess: Guess, top_k: int) -> Reading:
     probabilities = softmax(rows)
     rankings = [_rank(row) for row in probabilities]
-    scores = [score_of(row, cut.digit.image, guess.likelihood) for row, cut in zip(rows, cuts)]
+    scores = [score_of(row, guess.likelihood) for row in rows]
     digits = tuple(
         DigitReading(ranking[0].digit, ranking[0].probability, ranking[:top_k], cut.digit.box, score)
         for cut, ranking, score in zip(cuts, rankings, scores)
@@ -195,7 +201,7 @@ def _to_reading(path: Path, cuts: list[Cut], rows: NDArray[np.float32], guess: G
 
 
 def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:
-    """Return the candidates that together take every piece of ink once, at the least cost, in reading order."""
+    """Return the candidates that take every piece of ink once, at the least cost, in reading order."""
     chosen: list[int] = []
     for line, count in enumerate(guess.lines):
         # The cheapest way to read the first 0, 1, ... pieces: its cost and its candidates.
@@ -211,7 +217,7 @@ def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:
 
 
 def pick_one(guess: Guess, costs: NDArray[np.float64]) -> int:
-    """Return the candidate that is the picture's only digit: it reads well and is not much smaller than others."""
+    """Return the candidate that is the only digit: it reads well and is not much smaller than the others."""
     sides = np.array([_longest_side(cut.digit.box) for cut in guess.candidates])
     return int(np.argmin(costs - 2 * np.log(sides / sides.max())))
 
@@ -236,6 +242,26 @@ def _doubt(rankings: Sequence[Sequence[Candidate]], scores: Sequence[float]) -> 
         else:
             doubtful.append(f"the {first.digit} hardly looks like a digit")
     return ", ".join(doubtful) or None
+
+
+def save_images(folder: Path, reading: Reading) -> None:
+    """Write each digit as the network saw it, 28x28, as `PICTURE-NUMBER.png` with numbers in reading order.
+
+    PICTURE is the picture's path with `_` between its folders, cut to what a file name may hold.
+
+    Raises:
+        FileError: the folder cannot be made or written to.
+    """
+    path = Path(reading.prediction.path)
+    name = "_".join(part for part in path.parts if part not in (path.anchor, ".."))[-_LONGEST_NAME:]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    for number, image in enumerate(reading.images, start=1):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        write_atomically(folder / f"{name}-{number}.png", buffer.getvalue())
 
 
 def find_checkpoint(checkpoints: Path) -> Path:

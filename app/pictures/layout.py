@@ -100,7 +100,7 @@ class Layout:
     """Lines of writing from top to bottom, each with its pieces from left to right."""
 
     clutter: tuple[int, ...]
-    """The numbers of the pieces that by their shape alone are no strokes: blobs, and what lies along the frame."""
+    """The numbers of the pieces that cannot be strokes: blobs, and what lies along the frame."""
 
     @property
     def main(self) -> Piece:
@@ -147,15 +147,15 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density) -> Layout:
 def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
     """Return the piece most likely to be a digit or a part of one.
 
-    It is the longest stroke; one that touches the frame counts half, and what cannot be a stroke only if there
-    is nothing else.
+    It is the longest stroke; one that touches the frame counts half, and what cannot be a stroke counts only
+    if there is nothing else.
     """
     strokes = [piece for piece in pieces if piece.labels[0] not in clutter] or pieces
     return max(strokes, key=lambda piece: piece.length * (0.5 if piece.touches else 1.0))
 
 
 def is_along_frame(piece: Piece) -> bool:
-    """Whether a piece lies along a side of the frame: a stroke that the frame cuts meets it in its own width."""
+    """Whether a piece lies along a side of the frame; a stroke that the frame cuts meets it in its width."""
     return piece.contact > 3 * piece.touches * piece.width
 
 
@@ -167,10 +167,10 @@ def is_no_stroke(piece: Piece, short: int) -> bool:
 
 
 def is_clutter(piece: Piece, main: Piece) -> bool:
-    """Whether a piece is no writing: a blob or a speck beside the main stroke, or something the frame cuts off.
+    """Whether a piece is no writing: a blob or a speck beside the main stroke, or what the frame cuts off.
 
-    Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow or
-    the line of a table lies along it.
+    Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow
+    or the line of a table lies along it.
     """
     if piece.touches and not main.touches:
         is_alike = 0.6 * main.side < piece.side < 1.6 * main.side and piece.width < 2 * main.width
@@ -240,7 +240,7 @@ def attach_small(groups: list[Piece]) -> list[Piece]:
 
 
 def drop_strangers(groups: list[Piece]) -> list[Piece]:
-    """Return the groups that one hand may have written: as broad and as dark, and not far from one another."""
+    """Return the groups that one hand may have written: about as broad, as dark, and not far apart."""
     main = max(groups, key=lambda group: group.length)
     kept = [
         group

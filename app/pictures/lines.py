@@ -53,8 +53,8 @@ def remove_lines(density: Density, low: float) -> Density:
 def remove_frame(density: Density, low: float) -> Density:
     """Return the density without the remains of a table's lines along the sides of the picture.
 
-    Such a line runs from side to side in the outer fifth of the picture. The bar of a seven does so, too, where
-    the picture ends at the ink; but then the rest of the digit touches the other sides, and nothing is removed.
+    Such a line runs from side to side in the outer fifth of the picture. The bar of a seven does so, too,
+    where the picture ends at the ink; but then the rest of the digit touches other sides, and all is kept.
     """
     cleaned = density
     removed = set()
@@ -67,7 +67,8 @@ def remove_frame(density: Density, low: float) -> Density:
         return density
     touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
     is_tight = len(touched - removed) >= 2 and len(removed) < 3
-    if is_tight or cleaned.sum() < 0.3 * density.sum() and len(removed) < 2:
+    is_all = len(removed) < 2 and cleaned.sum() < 0.3 * density.sum()
+    if is_tight or is_all:
         return density
     return np.ascontiguousarray(cleaned)
 
@@ -146,7 +147,7 @@ def find_level_lines(density: Density, low: float) -> Mask:
 
 
 def _straight_runs(mask: Mask, run: int) -> Mask:
-    """Return the pixels that lie in a straight run of at least that many, nearly level and nearly unbroken."""
+    """Return the pixels that lie in a straight run of at least that many, nearly level and unbroken."""
     height, width = mask.shape
     found = np.zeros_like(mask)
     # A line that is not quite straight, or between two of the slopes, still hits a band of three pixels.
@@ -169,9 +170,9 @@ def _straight_runs(mask: Mask, run: int) -> Mask:
 
 def _only_lines(straight: Mask) -> Mask:
     """Return those runs that no pen drew: from side to side of the picture, or several side by side."""
-    height, width = straight.shape
+    width = straight.shape[1]
     joined = cv2.morphologyEx(straight, cv2.MORPH_CLOSE, np.ones((3, max(3, width // 20)), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     margin = max(1, width // 40)
     left, across = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_WIDTH]
     right = left + across
@@ -188,7 +189,7 @@ def _only_lines(straight: Mask) -> Mask:
 
 
 def bridge(density: Density, thickness: int) -> Density:
-    """Return the density with the strokes mended that a removed level line has cut: straight down or slanting."""
+    """Return the density with the strokes mended that a removed level line has cut, upright or slanting."""
     reach = thickness + 4
     reach += 1 - reach % 2
     upright = np.zeros((reach, reach), np.uint8)

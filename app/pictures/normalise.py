@@ -53,7 +53,7 @@ def ink_box(is_ink: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _resize(ink: Density, side: int) -> Density:
-    """Return `ink` with a longest side of `side`, the mean of what each pixel covers or a smooth enlargement."""
+    """Return `ink` with a longest side of `side`: the mean of what each pixel covers, or interpolated."""
     height, width = ink.shape
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
