@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from app.datasets import Digits
-    from app.recognizer import Prediction
+
+    Images = dict[Path, Sequence[NDArray[np.uint8]]]
+    """For each picture, the 28x28 images that the network saw of it."""
 
 BANDS = ("mild", "medium", "severe")
 """Names of the thirds of the severity."""
@@ -182,40 +184,25 @@ def label(path: Path, folder: Path) -> Optional[Sample]:
     return Sample(path, text, source.as_posix())
 
 
-def read(samples: Sequence[Sample], checkpoint: Path) -> tuple[list[Outcome], dict[Path, Prediction]]:
-    """Return what predict.py's recogniser reads in each sample, and its predictions of the wrong ones."""
+def read(samples: Sequence[Sample], checkpoint: Path) -> tuple[list[Outcome], Images]:
+    """Return what predict.py's recogniser reads in each sample, and what the network saw of wrong ones."""
     from app.recognizer import Recognizer
 
     recognizer = Recognizer(checkpoint)
     say(f"checkpoint: {recognizer.describe()}")
-    outcomes, wrong = [], {}
-    for sample, read in zip(samples, recognizer.read([sample.path for sample in samples])):
-        if isinstance(read, PictureError):
-            say(f"error: {read}")
+    outcomes: list[Outcome] = []
+    images: Images = {}
+    for sample, reading in zip(samples, recognizer.look([sample.path for sample in samples])):
+        if isinstance(reading, PictureError):
+            say(f"error: {reading}")
             outcomes.append(Outcome(sample, None, math.inf, True))
             continue
-        outcomes.append(Outcome(sample, read.text, doubt_of(read), read.warning is not None))
+        prediction = reading.prediction
+        doubt = -prediction.score if prediction.digits else math.inf
+        outcomes.append(Outcome(sample, prediction.text, doubt, prediction.warning is not None))
         if not outcomes[-1].is_right:
-            wrong[sample.path] = read
-    return outcomes, wrong
-
-
-def doubt_of(prediction: Prediction) -> float:
-    """Return how little a picture looks like digits.
-
-    It is the negative of the prediction's score where it has one, else what the least sure digit's
-    probability leaves to the others; infinite where there is no digit.
-    """
-    if not prediction.digits:
-        return math.inf
-    score: Optional[float] = getattr(prediction, "score", None)
-    return -score if score is not None else max(1 - digit.probability for digit in prediction.digits)
-
-
-def seen_by_network(prediction: Prediction) -> list[NDArray[np.uint8]]:
-    """Return the 28x28 image of each digit of a prediction, as far as it keeps them."""
-    images = [getattr(digit, "image", None) for digit in prediction.digits]
-    return [image for image in images if image is not None]
+            images[sample.path] = reading.images
+    return outcomes, images
 
 
 def by_source(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
@@ -351,7 +338,7 @@ def measure_large(large: Path, small: Path, checkpoint: Path, rounds: int) -> li
     return common.withhold_if_disturbed(findings, [side for one in measured for side in one.values()])
 
 
-def draw(path: Path, outcomes: Sequence[Outcome], wrong: Mapping[Path, Prediction]) -> None:
+def draw(path: Path, outcomes: Sequence[Outcome], images: Images) -> None:
     """Draw a gallery of mistakes, as many of each source as there is room for."""
     mistakes = spread(
         [outcome for outcome in outcomes if not outcome.is_right and outcome.sample.text], _MISTAKES_SHOWN
@@ -361,7 +348,7 @@ def draw(path: Path, outcomes: Sequence[Outcome], wrong: Mapping[Path, Predictio
     for axis in axes:
         axis.axis("off")
     for axis, outcome in zip(axes, mistakes):
-        axis.imshow(show_mistake(outcome.sample.path, wrong.get(outcome.sample.path)))
+        axis.imshow(show_mistake(outcome.sample.path, images.get(outcome.sample.path, ())))
         true, read = (text.replace("\n", "-") for text in (outcome.sample.text, outcome.read or "nothing"))
         axis.set_title(f"{true} read as {read}\n{outcome.sample.source}", fontsize=7)
     figure.suptitle("Mistakes: the picture, and what the network saw")
@@ -374,7 +361,7 @@ def spread(mistakes: Sequence[Outcome], count: int) -> list[Outcome]:
     return [outcome for turn in turns for outcome in turn if outcome is not None][:count]
 
 
-def show_mistake(path: Path, prediction: Optional[Prediction]) -> Image.Image:
+def show_mistake(path: Path, seen: Sequence[NDArray[np.uint8]]) -> Image.Image:
     """Return a picture beside the 28x28 images that the network saw of it, if there are any."""
     from PIL import Image, ImageOps
 
@@ -388,9 +375,8 @@ def show_mistake(path: Path, prediction: Optional[Prediction]) -> Image.Image:
         return canvas
     picture = ImageOps.contain(picture, (140, 140))
     canvas.paste(picture, (0, 0), picture)
-    images = seen_by_network(prediction)[:9] if prediction else []
-    across = 1 if len(images) == 1 else 3
-    for number, image in enumerate(images):
+    across = 1 if len(seen) == 1 else 3
+    for number, image in enumerate(seen[:9]):
         side = 132 // across
         place = 148 + number % across * side, 4 + number // across * side
         canvas.paste(Image.fromarray(image).resize((side - 2, side - 2), Image.Resampling.NEAREST), place)
@@ -414,7 +400,7 @@ def main() -> int:
             raise UserError(f"{arguments.folders[0]}: no picture has a label")
         prepare()
         started = time.perf_counter()
-        outcomes, wrong = read(samples, checkpoint)
+        outcomes, images = read(samples, checkpoint)
         seconds = time.perf_counter() - started
         say(f"{len(samples)} pictures read in {seconds:.1f} s")
         sources = by_source(outcomes)
@@ -425,7 +411,7 @@ def main() -> int:
         if large:
             small = common.REPOSITORY / "data" / "samples" / "6_small_palette.gif"
             findings += measure_large(large[-1], small, checkpoint, 1 if arguments.quick else 5)
-        draw(folder / "pictures.png", outcomes, wrong)
+        draw(folder / "pictures.png", outcomes, images)
         print(tabulate(sources))
         write(folder, findings, outcomes, arguments)
     return 1 if left_out else 0
