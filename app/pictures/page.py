@@ -37,6 +37,9 @@ _HIGH, _LOW, _GRAIN = 0.5, 0.25, 0.15
 # Likelihoods above which a guess is taken at once, and below which another is made.
 _CLEAR, _DOUBTFUL = -0.05, -0.2
 
+# How many times as long as broad the strokes of most digits are, all together; a one in felt pen is the least.
+_SLENDER = 6
+
 # In pictures with a shorter side of fewer pixels, both polarities are always tried: it costs little, and the
 # frame is often full of ink.
 _SMALL_PICTURE = 300
@@ -134,14 +137,18 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     with page.stage("reduce"):
         fine = align_channels(fine)
         working = reduce_to(fine, WORKING_SIDE)
-    guesses: list[Guess] = []
+    found: list[Found] = []
     for light_on_dark in (False, True):
-        for found in search_all(working, light_on_dark, page):
-            guesses.append(to_guess(found, fine, page, keep_stages))
+        found += search_all(working, light_on_dark, page)
         is_small = min(working.shape[:2]) < _SMALL_PICTURE
-        if not is_small and max((guess.likelihood for guess in guesses), default=-1.0) > _CLEAR:
+        if not is_small and max((one.likelihood for one in found), default=-1.0) > _CLEAR:
             break
-    return guesses
+    # The same strokes cannot be seen against each other, but of noise and writing, writing stands out more.
+    most = max((one.contrast for one in found), default=1.0)
+    return [
+        to_guess(one, one.likelihood + 0.5 * float(np.log(one.contrast / most)), fine, page, keep_stages)
+        for one in found
+    ]
 
 
 def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
@@ -174,7 +181,11 @@ class Found(NamedTuple):
     """The density, as in `ink`, that became 1."""
 
     layout: Layout
+    contrast: float
+    """Of the edges of the strokes, in levels of grey: at least 1."""
+
     likelihood: float
+    """How much the ink looks like writing: see `judge`."""
 
 
 def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
@@ -206,6 +217,7 @@ def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list
     """
     with page.stage("ink"):
         ink = find_ink(working, light_on_dark, reach)
+    grey = to_grey(working)
     density = ink.density
     found: list[Found] = []
     for _ in range(3):
@@ -219,10 +231,8 @@ def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list
             layout = find_layout(hysteresis(cleaned, max(_LOW, noise), max(_HIGH, 1.3 * noise)), cleaned)
         if not layout.lines:
             break
-        weaker = min(1.0, full / found[0].full) if found else 1.0
         with page.stage("judge"):
-            odds = likelihood(layout, cleaned, to_grey(working)) + 0.5 * float(np.log(weaker))
-        found = [*found[:1], Found(ink, cleaned, full, layout, odds)]
+            found = [*found[:1], Found(ink, cleaned, full, layout, *judge(layout, cleaned, grey))]
         if not layout.clutter:
             break
         clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
@@ -230,29 +240,29 @@ def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list
     return found
 
 
-def likelihood(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> float:
-    """Return how much the ink that was kept looks like strokes of a pen, as the logarithm of a share.
+def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the contrast of the ink that was kept, and how much it looks like strokes of a pen.
+
+    The first is in levels of grey, the second the logarithm of a share.
 
     Strokes are long and thin, leave most of the frame's border free, and end where the picture has an edge.
     If paper is taken for ink, it is broad and reaches the border; and much of its outline lies where the
     closing's square no longer fitted in, and nothing is to be seen.
     """
-    slenderness = min(1.0, layout.main.length / layout.main.width / 10)
+    slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
     dense = density > _HIGH
     border = float(np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean())
     kept = np.isin(layout.labels, join([piece for line in layout.lines for piece in line]).labels)
     square = np.ones((3, 3), np.uint8)
     outline = kept & (cv2.erode(kept.astype(np.uint8), square, borderValue=1) == 0)
     contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)[outline].astype(np.float32)
-    support = 1.0
-    if contrast.size:
-        clear = max(1.0, 0.4 * float(np.quantile(contrast, 0.9)))
-        support = max(0.01, float(np.minimum(1, contrast / clear).mean()))
+    strongest = max(1.0, float(np.quantile(contrast, 0.9))) if contrast.size else 1.0
+    support = float(np.minimum(1, contrast / (0.4 * strongest)).mean()) if contrast.size else 1.0
     misplaced = float(is_along_frame(layout.main)) + 2 * border + float(dense.mean())
-    return float(np.log(slenderness) + 3 * np.log(support)) - misplaced
+    return strongest, float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
 
 
-def to_guess(found: Found, fine: Pixels, page: Page, keep_stages: bool) -> Guess:
+def to_guess(found: Found, likelihood: float, fine: Pixels, page: Page, keep_stages: bool) -> Guess:
     """Return what the recogniser needs of the ink found: an image for each digit it may be read as."""
     stages: dict[str, NDArray[Any]] = {}
     if keep_stages:
@@ -265,7 +275,7 @@ def to_guess(found: Found, fine: Pixels, page: Page, keep_stages: bool) -> Guess
         }
     with page.stage("normalise"):
         candidates = tuple(find_candidates(found, fine, page.size))
-    return Guess(found.likelihood, tuple(map(len, found.layout.lines)), candidates, stages)
+    return Guess(likelihood, tuple(map(len, found.layout.lines)), candidates, stages)
 
 
 def find_candidates(found: Found, fine: Pixels, size: tuple[int, int]) -> Iterator[Candidate]:
