@@ -88,7 +88,7 @@ def _frame_line(density: Density, low: float) -> Optional[NDArray[np.bool_]]:
         is_inside = (source >= 0) & (source < len(zone))
         level = np.where(is_inside, np.take_along_axis(zone, source.clip(0, len(zone) - 1), axis=0), 1)
         share = level.mean(axis=1)
-        share[(is_inside.mean(axis=1) < 0.8) | ~level[:, :corner].any(1) | ~level[:, -corner:].any(1)] = 0
+        share[(is_inside.mean(axis=1) < 0.5) | ~level[:, :corner].any(1) | ~level[:, -corner:].any(1)] = 0
         row = int(np.argmax(share))
         if share[row] <= best:
             continue

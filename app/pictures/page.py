@@ -143,12 +143,20 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         is_small = min(working.shape[:2]) < _SMALL_PICTURE
         if not is_small and max((one.likelihood for one in found), default=-1.0) > _CLEAR:
             break
-    # The same strokes cannot be seen against each other, but of noise and writing, writing stands out more.
+    # Of writing and noise, writing stands out more; of a digit and the crumbs of one, the digit is longer.
     most = max((one.contrast for one in found), default=1.0)
-    return [
-        to_guess(one, one.likelihood + 0.5 * float(np.log(one.contrast / most)), fine, page, keep_stages)
-        for one in found
-    ]
+    longest = max((stroke_length(one.layout) for one in found), default=1.0)
+    guesses = []
+    for one in found:
+        share = one.contrast / most * stroke_length(one.layout) / longest
+        guesses.append(to_guess(one, one.likelihood + 0.5 * float(np.log(share)), fine, page, keep_stages))
+    return guesses
+
+
+def stroke_length(layout: Layout) -> float:
+    """Return the length of the longest piece; what hardly is a stroke counts less."""
+    main = layout.main
+    return main.length * (0.3 if is_along_frame(main) or not main.is_stroke else 1.0)
 
 
 def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
