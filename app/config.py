@@ -94,6 +94,16 @@ class TrainConfig:
     dropout: float = _option(0.0, "share of the features dropped in training before the last layer")
 
     shift: int = _option(0, "move each training image by up to this many pixels in both directions")
+    rotation: float = _option(0.0, "turn each training image by up to this many degrees")
+    scale: float = _option(0.0, "stretch or shrink both its axes, each by up to this share")
+    shear: float = _option(0.0, "slant it by up to so many pixels to the side per pixel of height")
+    elastic: float = _option(0.0, "bend it by smoothed noise of this strength; Simard et al. (2003) take 34")
+    elastic_sigma: float = _option(4.0, "pixels of the Gaussian that smooths the noise")
+    stroke: float = _option(
+        0.0, "thicken or thin its strokes, 1 being by a pixel on either side, by up to this"
+    )
+    blur: float = _option(0.0, "blur it, 1 being half of every pixel to its neighbours, by up to this")
+    erase: float = _option(0.0, "share of the images of which a random rectangle is painted black")
     batch_size: int = _option(100, "images in a training step, over all workers")
     drop_last_batch: bool = _option(False, "leave out an epoch's last batch when it is not full")
     epochs: int = _option(10, "passes over the training images")
@@ -130,6 +140,13 @@ class TrainConfig:
         self._require("hidden", lambda units: units <= 1 << 16, "at most 65536")
         self._require("seed", lambda seed: seed < 1 << 32, "below 2**32")
         self._require("shift", lambda pixels: pixels <= 27, "at most 27")
+        self._require("rotation", lambda degrees: 0 <= degrees <= 180, "0 to 180")
+        self._require("scale", lambda share: 0 <= share <= 0.9, "0 to 0.9")
+        self._require("shear", lambda slant: 0 <= slant <= 2, "0 to 2")
+        self._require("elastic", lambda strength: 0 <= strength <= 1000, "0 to 1000")
+        self._require("elastic_sigma", lambda sigma: 0.5 <= sigma <= 100, "0.5 to 100")
+        for name in ("stroke", "blur", "erase"):
+            self._require(name, lambda share: 0 <= share <= 1, "0 to 1")
         self._require("dropout", lambda share: 0 <= share < 1, "at least 0 and below 1")
         self._require("momentum", lambda momentum: 0 <= momentum < 1, "at least 0 and below 1")
         self._require("warmup", lambda share: 0 <= share < 1, "at least 0 and below 1")

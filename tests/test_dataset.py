@@ -18,6 +18,14 @@ from app.models import to_model_input
 
 CONFIG = dataclasses.replace(PRESETS["tutorial"], batch_size=32, drop_last_batch=False)
 
+DISTORTIONS = [
+    {"shift": 2},
+    {
+        **{"shift": 1, "rotation": 10.0, "scale": 0.1, "shear": 0.1, "elastic": 34.0},
+        **{"stroke": 0.5, "blur": 0.5, "erase": 0.5},
+    },
+]
+
 
 def epoch_of(dataset, config, epoch, **worker):
     return [
@@ -114,18 +122,20 @@ def test_each_batch_has_distortions_of_its_own():
     assert not np.array_equal(first[0], second[0])
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_share_each_batch_without_changing_it(digits, workers):
-    dataset, config = MnistDataset(digits), dataclasses.replace(CONFIG, shift=2)
+@pytest.mark.parametrize("distortions", DISTORTIONS)
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_each_batch_without_changing_it(digits, processes, distortions):
+    dataset, config = MnistDataset(digits), dataclasses.replace(CONFIG, **distortions)
     alone = epoch_of(dataset, config, 3)
-    together = [epoch_of(dataset, config, 3, rank=rank, processes=workers) for rank in range(workers)]
+    together = [epoch_of(dataset, config, 3, rank=rank, processes=processes) for rank in range(processes)]
     for batch, (images, labels) in enumerate(alone):
         np.testing.assert_array_equal(np.concatenate([part[batch][0] for part in together]), images)
         np.testing.assert_array_equal(np.concatenate([part[batch][1] for part in together]), labels)
 
 
-def test_a_resume_inside_an_epoch_gives_the_rest_of_it(digits):
-    dataset, config = MnistDataset(digits), dataclasses.replace(CONFIG, shift=2)
+@pytest.mark.parametrize("distortions", DISTORTIONS)
+def test_a_resume_inside_an_epoch_gives_the_rest_of_it(digits, distortions):
+    dataset, config = MnistDataset(digits), dataclasses.replace(CONFIG, **distortions)
     whole, rest = epoch_of(dataset, config, 1), epoch_of(dataset, config, 1, first_batch=10)
     assert len(rest) == 6
     for (images, _), (same, _) in zip(whole[10:], rest):

@@ -11,7 +11,7 @@ import paddle
 from numpy.typing import NDArray
 
 from app import runtime
-from app.augment import shift
+from app.augment import augment
 from app.config import TrainConfig
 from app.datasets import DataSet, split
 from app.datasets.course_json import read_course_json
@@ -108,9 +108,8 @@ class TrainingBatches(paddle.io.Dataset):
         batch = self.first_batch + index
         indices = self.order[batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
         images = self.dataset.digits.images[indices]
-        if self.config.shift:
-            generator = runtime.random_generator(self.config.seed, "augment", self.epoch, batch)
-            images = shift(images, self.config.shift, generator)
+        generator = runtime.random_generator(self.config.seed, "augment", self.epoch, batch)
+        images = augment(images, self.config, generator)
         share = share_of(len(indices), self.rank, self.processes)
         labels = self.dataset.digits.labels[indices[share], np.newaxis]
         return to_model_input(images[share]), labels
