@@ -112,14 +112,22 @@ class TrainConfig:
     nesterov: bool = _option(False, "look ahead along the momentum (Nesterov)")
     schedule: str = _option(
         "constant",
-        "learning rate over the run: constant, or up linearly and down along a cosine to zero",
-        choices=("constant", "one-cycle"),
+        "learning rate over the run: constant; one-cycle, up linearly and then down along a cosine to zero; "
+        "or cosine, down from the start, but for a linear warm-up",
+        choices=("constant", "one-cycle", "cosine"),
     )
-    warmup: float = _option(0.25, "share of the run in which one-cycle raises the learning rate")
+    warmup: float = _option(0.25, "share of the run in which a schedule raises the learning rate")
+    weight_decay: float = _option(
+        0.0, "add so many times each weight to its gradient (L2); biases and norms aside"
+    )
+    clip_gradient: float = _option(0.0, "largest norm of the gradient of all parameters together; 0 for any")
+    label_smoothing: float = _option(0.0, "share of each label that is spread evenly over all digits")
+    average_decay: float = _option(
+        0.0,
+        "validate and keep the parameters' exponential moving average over the steps; 0 for the last ones",
+    )
 
-    workers: Optional[int] = _option(
-        None, "threads that share each batch (auto: one per core, but one in all with dropout)"
-    )
+    workers: Optional[int] = _option(None, "threads that share each batch (auto: one per core)")
     evaluation_batch_size: int = _option(250, "images in an evaluation step; does not change the result")
     log_every: int = _option(0, "print the loss every so many batches, as the tutorial does; 0 for never")
     limit_train_batches: Optional[int] = _option(None, "end each epoch after so many batches: a quick trial")
@@ -150,9 +158,11 @@ class TrainConfig:
         self._require("dropout", lambda share: 0 <= share < 1, "at least 0 and below 1")
         self._require("momentum", lambda momentum: 0 <= momentum < 1, "at least 0 and below 1")
         self._require("warmup", lambda share: 0 <= share < 1, "at least 0 and below 1")
+        self._require("weight_decay", lambda decay: 0 <= decay <= 1, "0 to 1")
+        self._require("clip_gradient", lambda norm: norm >= 0, "at least 0")
+        self._require("label_smoothing", lambda share: 0 <= share < 1, "at least 0 and below 1")
+        self._require("average_decay", lambda decay: 0 <= decay < 1, "at least 0 and below 1")
         self._require("learning_rate", lambda rate: rate > 0, "above 0")
-        if self.dropout and (self.workers or 1) > 1:
-            raise UsageError("--workers: dropout draws from one generator of Paddle, it needs 1 worker")
         if self.nesterov and self.momentum == 0:
             raise UsageError("--nesterov: needs a --momentum above 0")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
+from math import log, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,6 +143,43 @@ def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return the probabilities, float64 [N, K], of finite logits, float [N, K]; no logit is too large."""
     probabilities: NDArray[np.float64] = np.exp(_log_softmax(logits))
     return probabilities
+
+
+def average_probabilities(logits: Sequence[NDArray[np.floating[Any]]]) -> NDArray[np.float64]:
+    """Return the logarithms, float64 [N, K], of the mean of several networks' probabilities.
+
+    They are logits themselves, which `evaluate` takes.
+
+    Args:
+        logits: of each network, one at least, float [N, K], finite.
+    """
+    total: NDArray[np.float64] = np.logaddexp.reduce([_log_softmax(one) for one in logits])
+    return total - log(len(logits))
+
+
+def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
+    """Return the T, 0.01 to 100, for which logits / T have the least cross-entropy.
+
+    Temperature scaling of Guo et al., On Calibration of Modern Neural Networks (ICML 2017): it changes the
+    confidence, never the predicted class. Fit it to samples that the network was not trained on.
+
+    Args:
+        logits: float [N, K].
+        labels: int [N], the true classes.
+
+    Raises:
+        ValueError: as in `evaluate`.
+    """
+    _check(logits, labels)
+    values = logits.astype(np.float64)
+    mean_true = values[np.arange(len(labels)), labels].mean()
+    lower, upper = 0.01, 100.0
+    # The loss is convex in 1 / T; its slope there is what the network expects of the logits less the truth.
+    for _ in range(60):
+        middle = sqrt(lower * upper)
+        slope = (softmax(values / middle) * values).sum(axis=1).mean() - mean_true
+        lower, upper = (middle, upper) if slope > 0 else (lower, middle)
+    return sqrt(lower * upper)
 
 
 def wilson_interval(correct: int, count: int) -> Interval:

@@ -25,6 +25,18 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
+def make_directory(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be made: {error.strerror}") from error
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Open a file as `replacing` does, to write what is compressed on the way if the name ends in `.gz`."""

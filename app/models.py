@@ -13,6 +13,7 @@ from paddle import nn
 
 from app import runtime
 from app.datasets import CLASSES, SIDE
+from app.dropout import SeededDropout
 
 DOWNSAMPLING = ("max-pool", "stride")
 
@@ -78,7 +79,7 @@ class TwoConvNet(nn.Layer):
         self.pool2 = nn.MaxPool2D(2) if pooled else nn.Identity()
         features = second * (SIDE // 4) ** 2
         self.hidden = nn.Linear(features, hidden) if hidden else None
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = SeededDropout(dropout) if dropout else nn.Identity()
         self.fc = nn.Linear(hidden or features, CLASSES)
         self.relu = nn.ReLU()
 

@@ -15,6 +15,7 @@ import paddle
 from paddle import nn
 
 from app.datasets.dataset import share_of
+from app.dropout import SeededDropout
 from app.fast_layers import memory_of
 
 Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
@@ -50,6 +51,10 @@ class Replicas:
         for parameters in self._parameters[1:]:
             for parameter, original in zip(parameters, self._parameters[0]):
                 original._share_underline_tensor_to(parameter)
+        self._dropouts = [
+            [layer for layer in replica.sublayers() if isinstance(layer, SeededDropout)]
+            for replica in self._networks
+        ]
         self._threads = ThreadPoolExecutor(max(count - 1, 1), "replica")
 
     def train(self) -> None:
@@ -57,13 +62,22 @@ class Replicas:
         for network in self._networks:
             network.train()
 
-    def backward(self, images: paddle.Tensor, labels: paddle.Tensor, total: int) -> paddle.Tensor:
+    def backward(
+        self,
+        images: paddle.Tensor,
+        labels: paddle.Tensor,
+        total: int,
+        dropout_seed: int = 0,
+        first_image: int = 0,
+    ) -> paddle.Tensor:
         """Compute the gradients of the loss of a batch, or of this process's share of it.
 
         Args:
             images: float32 [N, 1, 28, 28].
             labels: int64 [N, 1].
             total: images in the whole batch, over all processes: what the sum of the losses is divided by.
+            dropout_seed: of the whole batch: each of its images draws the same, whoever has it.
+            first_image: the number in the whole batch of the first of `images`.
 
         Returns:
             That loss, a scalar. Without images it is zero, and there are no gradients.
@@ -71,7 +85,7 @@ class Replicas:
         count = min(len(self._networks), len(labels))
         shares = [share_of(len(labels), number, count) for number in range(count)]
         arguments = [
-            (number, images[share], labels[share], (share.stop - share.start) / total)
+            (number, images[share], labels[share], total, dropout_seed, first_image + share.start)
             for number, share in enumerate(shares)
         ]
         waiting = [self._threads.submit(self._backward, *each) for each in arguments[1:]]
@@ -85,9 +99,17 @@ class Replicas:
         return sum(losses, paddle.zeros([]))
 
     def _backward(
-        self, number: int, images: paddle.Tensor, labels: paddle.Tensor, weight: float
+        self,
+        number: int,
+        images: paddle.Tensor,
+        labels: paddle.Tensor,
+        total: int,
+        dropout_seed: int,
+        first_image: int,
     ) -> paddle.Tensor:
-        loss = self._loss(self._networks[number](images), labels) * weight
+        for dropout in self._dropouts[number]:
+            dropout.place(dropout_seed, first_image)
+        loss = self._loss(self._networks[number](images), labels) * (len(labels) / total)
         loss.backward()
         return loss.detach()
 

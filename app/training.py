@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
@@ -19,6 +20,7 @@ import paddle
 
 from app import checkpoint as checkpoints
 from app import runtime
+from app.averaging import MovingAverage
 from app.config import TrainConfig
 from app.console import TrainingDisplay
 from app.datasets import CLASSES, DataSet, split
@@ -159,22 +161,28 @@ def learning_rate_factor(config: TrainConfig, step: int, steps: int) -> float:
     """Return the share of `config.learning_rate` at `step` (from 0) of a run of `steps`.
 
     `one-cycle` rises linearly over the warm-up and falls along half a cosine to zero (after Smith and Topin,
-    2017, "Super-Convergence").
+    2017, "Super-Convergence"). `cosine` falls along half a cosine over the whole run (Loshchilov and Hutter,
+    2017, "SGDR", without restarts), of which the warm-up takes a linearly growing share.
     """
     if config.schedule == "constant":
         return 1.0
     peak = config.warmup * steps
-    if step < peak:
-        return (step + 1) / (peak + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - peak) / max(steps - peak, 1)))
+    ramp = min((step + 1) / (peak + 1), 1.0)
+    if config.schedule == "one-cycle":
+        return ramp if step < peak else _half_cosine((step - peak) / max(steps - peak, 1))
+    return ramp * _half_cosine(step / steps)
+
+
+def _half_cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _with_workers(config: TrainConfig) -> TrainConfig:
     """Return `config` with the number of threads settled, so that a resumed run has as many."""
     if config.workers is not None:
         return config
-    alone = config.dropout > 0 or paddle.distributed.get_world_size() > 1
-    return dataclasses.replace(config, workers=1 if alone else runtime.available_cores())
+    is_shared = paddle.distributed.get_world_size() > 1
+    return dataclasses.replace(config, workers=1 if is_shared else runtime.available_cores())
 
 
 def _create_run_dir(run_dir: Path, config: TrainConfig) -> None:
@@ -206,6 +214,10 @@ class _Run:
                 f"--batch-size: {config.batch_size} is more than the {len(self.dataset)} training images"
             )
         self.network, self.optimizer, self.schedule = self._build()
+        self.average = MovingAverage(self.network, config.average_decay) if config.average_decay else None
+        self.result = self.average.network if self.average else self.network
+        """What is validated and kept: the trained network, or its moving average."""
+
         self.progress = Progress()
 
     def _build(self) -> tuple[TwoConvNet, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler]:
@@ -226,13 +238,7 @@ class _Run:
                 dropout=config.dropout,
             )
             accelerate(network)
-            if config.momentum:
-                optimizer = paddle.optimizer.Momentum(
-                    schedule, config.momentum, network.parameters(), use_nesterov=config.nesterov
-                )
-            else:
-                optimizer = paddle.optimizer.SGD(schedule, network.parameters())
-            _create_optimizer_state(network, optimizer)
+            optimizer = _build_optimizer(config, network, schedule)
         return network, optimizer, schedule
 
     def restore(self, path: Path) -> None:
@@ -243,7 +249,9 @@ class _Run:
         """
         content = checkpoints.deserialize(path)
         try:
-            parameters, optimizer = content["parameters"], content["optimizer"]
+            optimizer, states = content["optimizer"], [(self.network, content["parameters"])]
+            if self.average:
+                states.append((self.average.network, content["average"]))
             recorded = json.loads(content["progress"])
             if recorded.pop("checksum") != self.checksum:
                 raise CheckpointError(f"{self.run_dir}: it was trained on other data than {self.data.source}")
@@ -253,7 +261,8 @@ class _Run:
             self.progress.check(self.config.epochs, self.batches)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: not the state of a training run, or damaged") from error
-        checkpoints.set_state(self.network, parameters, path)
+        for network, state in states:
+            checkpoints.set_state(network, state, path)
         try:
             self.optimizer.set_state_dict(
                 {name: paddle.to_tensor(np.ascontiguousarray(array)) for name, array in optimizer.items()}
@@ -273,7 +282,8 @@ class _Run:
             f"{len(self.validation.images):,} validation, {len(self.data.test.images):,} test images"
         )
         self.display.start(self.config.epochs * per_epoch, done)
-        self.replicas = Replicas(self.network, self.config.workers or 1, cross_entropy)
+        loss = partial(cross_entropy, smoothing=self.config.label_smoothing)
+        self.replicas = Replicas(self.network, self.config.workers or 1, loss)
         try:
             with runtime.StopRequest() as stop:
                 while self.progress.epoch < self.config.epochs:
@@ -334,14 +344,16 @@ class _Run:
         self, images: paddle.Tensor, labels: paddle.Tensor, count: int, wants_stop: bool
     ) -> tuple[paddle.Tensor, bool]:
         """Train on this process's share of a batch of `count`; return the whole batch's mean loss."""
-        if self.config.dropout:
-            counters = (self.progress.epoch, self.progress.batch, self.processes.rank)
-            paddle.seed(runtime.derive_seed(self.config.seed, "dropout", *counters))
-        loss = self.replicas.backward(images, labels, count)
+        epoch, batch = self.progress.epoch, self.progress.batch
+        dropout_seed = runtime.derive_seed(self.config.seed, "dropout", epoch, batch)
+        first_image = share_of(count, self.processes.rank, self.processes.size).start
+        loss = self.replicas.backward(images, labels, count, dropout_seed, first_image)
         loss, stopped = self.processes.combine(self.network, loss, wants_stop)
         self.optimizer.step()
         self.optimizer.clear_grad()
         self.schedule.step()
+        if self.average:
+            self.average.update(epoch * self.batches + batch + 1)
         return loss, stopped
 
     def _log_batch(self, loss: paddle.Tensor, count: int) -> None:
@@ -387,7 +399,7 @@ class _Run:
             return None
         share = share_of(count, self.processes.rank, self.processes.size)
         part = compute_logits(
-            self.network, self.validation.images[:count][share], self.config.evaluation_batch_size
+            self.result, self.validation.images[:count][share], self.config.evaluation_batch_size
         )
         return evaluate(self.processes.gather(part, share, count), self.validation.labels[:count])
 
@@ -407,7 +419,7 @@ class _Run:
         if self.processes.is_first:
             checkpoints.save_checkpoint(
                 self.run_dir / f"{name}.pdparams",
-                checkpoints.get_state(self.network),
+                checkpoints.get_state(self.result),
                 {
                     "network": self.network.architecture,
                     "classes": CLASSES,
@@ -454,6 +466,8 @@ class _Run:
             "optimizer": optimizer,
             "progress": json.dumps(progress),
         }
+        if self.average:
+            content["average"] = checkpoints.get_state(self.average.network)
         write_atomically(self.run_dir / "last.pdopt", checkpoints.serialize(content))
         history = self.progress.history
         self._save("last", history[-1] if history else None, finished=finished)
@@ -482,12 +496,36 @@ class _Run:
         return TrainResult(self.run_dir, self.progress.history, report.validation, report.test)
 
 
+def _build_optimizer(
+    config: TrainConfig, network: TwoConvNet, schedule: paddle.optimizer.lr.LRScheduler
+) -> paddle.optimizer.Optimizer:
+    """Return SGD as `config` wants it, with its state created."""
+    if config.weight_decay:
+        # A bias or a norm's factor does not make the function rougher, and there are few of them: as usual,
+        # only what multiplies features decays.
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.regularizer = paddle.regularizer.L2Decay(config.weight_decay)
+    clip = paddle.nn.ClipGradByGlobalNorm(config.clip_gradient) if config.clip_gradient else None
+    parameters = network.parameters()
+    if config.momentum:
+        optimizer = paddle.optimizer.Momentum(
+            schedule, config.momentum, parameters, use_nesterov=config.nesterov, grad_clip=clip
+        )
+    else:
+        optimizer = paddle.optimizer.SGD(schedule, parameters, grad_clip=clip)
+    _create_optimizer_state(network, optimizer)
+    return optimizer
+
+
 def _create_optimizer_state(network: TwoConvNet, optimizer: paddle.optimizer.Optimizer) -> None:
     """Make the optimiser create and name its state now, by a step that changes nothing."""
     before = checkpoints.get_state(network)
     for parameter in network.parameters():
         if not parameter.stop_gradient:
             parameter.grad = paddle.zeros_like(parameter)
+            # Weights of zero, because others would decay, and the momentum would remember it.
+            parameter.set_value(parameter.grad)
     optimizer.step()
     optimizer.clear_grad()
     for name, tensor in network.state_dict().items():

@@ -77,6 +77,10 @@ def test_every_field_but_the_preset_has_an_option():
         ("warmup", -0.1),
         ("dropout", 1.0),
         ("dropout", float("nan")),
+        ("weight_decay", -1e-4),
+        ("clip_gradient", -1.0),
+        ("label_smoothing", 1.0),
+        ("average_decay", 1.0),
         ("validation_size", -1),
         ("hidden", -1),
         ("seed", -1),
@@ -100,12 +104,6 @@ def test_every_field_but_the_preset_has_an_option():
 def test_impossible_values_are_refused_by_name(name, value):
     with pytest.raises(UsageError, match="--" + name.replace("_", "-")):
         TrainConfig(**{name: value})
-
-
-def test_dropout_is_for_one_worker():
-    assert TrainConfig(dropout=0.5, workers=1).workers == 1
-    with pytest.raises(UsageError, match="--workers"):
-        TrainConfig(dropout=0.5, workers=2)
 
 
 def test_nesterov_needs_momentum():

@@ -19,13 +19,19 @@ OPTIONS = {
     "channels": (4, 4),
     "kernel_size": 3,
     "hidden": 16,
+    "dropout": 0.1,
     "shift": 1,
+    "rotation": 2.0,
     "validation_size": 99,
     "batch_size": 50,
     "epochs": 2,
     "learning_rate": 0.1,
     "momentum": 0.9,
     "nesterov": True,
+    "weight_decay": 0.001,
+    "clip_gradient": 1.0,
+    "label_smoothing": 0.01,
+    "average_decay": 0.5,
 }
 
 

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.evaluation import Evaluation, evaluate, format_accuracy, softmax, wilson_interval
+from app.evaluation import (
+    Evaluation,
+    average_probabilities,
+    evaluate,
+    fit_temperature,
+    format_accuracy,
+    softmax,
+    wilson_interval,
+)
 
 
 @st.composite
@@ -264,3 +272,36 @@ def test_impossible_counts_are_refused(counts: tuple[int, int]) -> None:
     for function in (wilson_interval, format_accuracy):
         with pytest.raises(ValueError, match="expected 0 <= correct <= count"):
             function(*counts)
+
+
+def test_averaged_probabilities_are_logits_of_their_mean():
+    logits = np.random.default_rng(0).normal(scale=5, size=(3, 20, 10)).astype(np.float32)
+    expected = np.mean([softmax(one) for one in logits], axis=0)
+    np.testing.assert_allclose(softmax(average_probabilities(logits)), expected, rtol=1e-12)
+    np.testing.assert_allclose(average_probabilities(logits), np.log(expected), rtol=1e-9)
+    sure = np.array([[1e4, -1e4]], np.float32)
+    np.testing.assert_allclose(softmax(average_probabilities([sure, -sure])), [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_the_temperature_by_which_logits_are_too_sure_is_found_and_calibrates(temperature):
+    generator = np.random.default_rng(1)
+    honest = generator.normal(scale=2, size=(20_000, 10))
+    labels = (generator.random((20_000, 1)) > np.cumsum(softmax(honest), axis=1)).sum(axis=1)
+    logits = honest * temperature
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
+    assert evaluate(logits / fit_temperature(logits, labels), labels).expected_calibration_error < 0.02
+
+
+def test_the_temperature_has_the_least_loss():
+    generator = np.random.default_rng(2)
+    logits, labels = generator.normal(size=(300, 10)), generator.integers(0, 10, 300)
+    logits[np.arange(300), labels] += 2
+    best = fit_temperature(logits, labels)
+    losses = [evaluate(logits / (best * factor), labels).loss for factor in (0.99, 1, 1.01)]
+    assert losses[1] < min(losses[0], losses[2])
+
+
+def test_the_temperature_of_a_faultless_network_is_bounded():
+    logits = np.eye(10)
+    assert fit_temperature(logits, np.arange(10)) == pytest.approx(0.01)

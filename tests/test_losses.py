@@ -36,3 +36,15 @@ def test_sure_and_wrong_costs_paddles_bound_and_keeps_its_gradient():
     loss.backward()
     assert float(loss) == 64
     np.testing.assert_array_equal(logits.grad.numpy(), [[1, -1]])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_smoothed_labels_give_every_class_its_share(reduction):
+    values = np.random.default_rng(2).normal(scale=3, size=(50, 10)).astype(np.float32)
+    labels = np.arange(50) % 10
+    targets = 0.9 * np.eye(10)[labels] + 0.1 / 10
+    log_probabilities = values - np.log(np.exp(values.astype(np.float64)).sum(1, keepdims=True))
+    losses = -(targets * log_probabilities).sum(1)
+    expected = {"mean": losses.mean(), "sum": losses.sum(), "none": losses}[reduction]
+    loss = cross_entropy(paddle.to_tensor(values), paddle.to_tensor(labels), reduction, smoothing=0.1)
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-5)

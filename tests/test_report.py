@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
 
-from app.checkpoint import Checkpoint, load_checkpoint
+from app.checkpoint import Checkpoint, get_state, load_checkpoint, save_checkpoint
 from app.config import TrainConfig
 from app.datasets import DataSet, Digits, split
 from app.errors import CheckpointError, FileError
-from app.evaluation import evaluate
-from app.models import compute_logits
+from app.evaluation import evaluate, softmax
+from app.models import TwoConvNet, compute_logits
 from app.report import read_history, write_report
 from app.report.__main__ import main
 from app.report.figures import BLUE
@@ -397,6 +398,51 @@ def test_command_names_a_configuration_that_it_cannot_use(
     )
     with pytest.raises(CheckpointError, match=r"last\.json: not a configuration of this program: .*epochs"):
         main([str(tmp_path), "--data-dir", str(digits_directory)])
+
+
+def save_network(path: Path, seed: int, data: DataSet, validation_size: int) -> Path:
+    paddle.seed(seed)
+    network = TwoConvNet((2, 2), 3)
+    config = TrainConfig(validation_size=validation_size).to_json()
+    metadata = {"config": config, "data": {"checksum": data.checksum()}, "network": network.architecture}
+    save_checkpoint(path, get_state(network), metadata)
+    return path
+
+
+def test_several_runs_are_evaluated_with_the_mean_of_their_probabilities(
+    digits: DataSet, digits_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [save_network(tmp_path / f"{seed}.pdparams", seed, digits, 90 + seed) for seed in (1, 2, 3)]
+    before = set(tmp_path.iterdir())
+    words = [*map(str, paths), "--data-dir", str(digits_directory)]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert set(tmp_path.iterdir()) == before | {tmp_path / "out"}
+    content = json.loads((tmp_path / "out" / "ensemble.json").read_text())
+    # The last 91 of the training digits: those that all three set apart.
+    for part, (images, labels) in {
+        "validation": (digits.train.images[-91:], digits.train.labels[-91:]),
+        "test": digits.test,
+    }.items():
+        probabilities = [softmax(compute_logits(load_checkpoint(path).network, images)) for path in paths]
+        for found, expected in zip(
+            [*content["members"], content["average"]], [*probabilities, np.mean(probabilities, axis=0)]
+        ):
+            assert found[part]["count"] == len(labels)
+            assert found[part]["correct"] == (expected.argmax(1) == labels).sum()
+            loss = -np.log(expected[np.arange(len(labels)), labels]).mean()
+            assert found[part]["loss"] == pytest.approx(loss)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [*map(str, paths), "average of 3"]
+    assert lines[-1].endswith(f"({content['average']['test']['correct']}/200)")
+
+
+def test_an_average_of_runs_of_which_one_saw_all_digits_has_no_validation(
+    digits: DataSet, digits_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [save_network(tmp_path / f"{size}.pdparams", 0, digits, size) for size in (0, 100)]
+    assert main([*map(str, paths), "--data-dir", str(digits_directory)]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert "validation accuracy: none, no digits are set apart, test accuracy: " in line
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,16 @@ from app.errors import CheckpointError, UsageError, UserError
 from app.runtime import available_cores
 from app.training import TrainingStoppedError, learning_rate_factor, resume, train
 
-# Everything that carries state from step to step is on, but dropout: it is for one worker only.
+# Everything that carries state from step to step, or draws at random, is on.
 CONFIG = TrainConfig(
     channels=(4, 4),
     kernel_size=3,
     batch_norm=True,
     hidden=16,
+    dropout=0.1,
     shift=1,
+    rotation=2,
+    elastic=5,
     workers=2,
     batch_size=64,
     epochs=3,
@@ -26,6 +29,10 @@ CONFIG = TrainConfig(
     momentum=0.9,
     nesterov=True,
     schedule="one-cycle",
+    weight_decay=1e-3,
+    clip_gradient=5.0,
+    label_smoothing=0.01,
+    average_decay=0.8,
 )
 
 
@@ -154,7 +161,9 @@ def test_an_interrupt_during_validation_is_heard_at_the_end_of_its_epoch(config,
 
 def test_the_best_parameters_are_those_of_the_best_epoch_not_of_the_last(config, tmp_path):
     # So large a rate at the end of the run, without a schedule, makes it worse again.
-    wild = dataclasses.replace(config, schedule="constant", learning_rate=0.5, batch_norm=False, epochs=6)
+    wild = dataclasses.replace(
+        config, schedule="constant", learning_rate=0.5, batch_norm=False, average_decay=0.0, epochs=6
+    )
     train(wild, tmp_path / "run")
     metrics = read_metrics(tmp_path / "run")
     accuracies = [record["validation_accuracy"] for record in metrics]
@@ -331,6 +340,82 @@ def test_the_tutorials_json_trains_to_the_same_parameters_as_the_idx_files(confi
     train(dataclasses.replace(config, epochs=1), tmp_path / "idx")
     train(dataclasses.replace(config, epochs=1, data=str(tmp_path / "digits.json.gz")), tmp_path / "json")
     assert_same_parameters(tmp_path / "idx" / "last.pdparams", tmp_path / "json" / "last.pdparams")
+
+
+def one_step(config, run_dir, **choices):
+    """Return the parameters after the first step of a run, by name."""
+    train(dataclasses.replace(config, epochs=1, limit_train_batches=1, average_decay=0.0, **choices), run_dir)
+    return load_state(run_dir / "last.pdparams")
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_weights_decay_and_biases_and_norms_do_not(config, tmp_path, momentum):
+    plain = dataclasses.replace(
+        config, schedule="constant", momentum=momentum, nesterov=False, learning_rate=0.5, weight_decay=0.0
+    )
+    start = one_step(plain, tmp_path / "start", learning_rate=1e-12)
+    without = one_step(plain, tmp_path / "without")
+    decayed = one_step(plain, tmp_path / "decayed", weight_decay=0.1)
+    for name in start:
+        shrunk = 0.5 * 0.1 * start[name] if start[name].ndim > 1 else 0
+        np.testing.assert_allclose(decayed[name], without[name] - shrunk, atol=1e-6, err_msg=name)
+    assert {name for name in start if start[name].ndim > 1} == {
+        *("conv1.weight", "conv2.weight", "hidden.weight", "fc.weight")
+    }
+
+
+def test_the_gradient_is_clipped_by_the_norm_of_all_of_it(config, tmp_path):
+    plain = dataclasses.replace(
+        config, schedule="constant", momentum=0.0, nesterov=False, weight_decay=0.0, clip_gradient=0.0
+    )
+    rate = 0.1
+    start = one_step(plain, tmp_path / "start", learning_rate=1e-12)
+    moves = []
+    for limit in (0.0, 0.01, 1e6):
+        state = one_step(plain, tmp_path / str(limit), learning_rate=rate, clip_gradient=limit)
+        trained = [name for name in start if not name.endswith(("_mean", "_variance"))]
+        moves.append(np.concatenate([(state[name] - start[name]).ravel() for name in trained]) / rate)
+    free, clipped, unreached = moves
+    np.testing.assert_array_equal(unreached, free)
+    assert np.linalg.norm(free) > 0.1
+    assert np.linalg.norm(clipped) == pytest.approx(0.01, rel=1e-3)
+    assert clipped @ free == pytest.approx(np.linalg.norm(clipped) * np.linalg.norm(free), rel=1e-3)
+
+
+def test_the_average_is_what_is_validated_and_kept(config, tmp_path):
+    result = train(config, tmp_path / "run")
+    content = deserialize(tmp_path / "run" / "last.pdopt")
+    kept = load_state(tmp_path / "run" / "last.pdparams")
+    for name, array in kept.items():
+        np.testing.assert_array_equal(array, content["average"][name])
+    assert not np.array_equal(kept["fc.weight"], content["parameters"]["fc.weight"])
+    # The report evaluates best.pdparams as it is in the file.
+    best = json.loads((tmp_path / "run" / "best.json").read_text())["metrics"]
+    assert result.validation.loss == pytest.approx(best["validation_loss"], rel=1e-6)
+
+
+def test_a_state_without_the_average_is_one_clear_error(config, tmp_path):
+    with pytest.raises(TrainingStoppedError):
+        train(config, tmp_path / "run", InterruptAt(2))
+    path = tmp_path / "run" / "last.pdopt"
+    content = deserialize(path)
+    del content["average"]
+    path.write_bytes(serialize(content))
+    with pytest.raises(CheckpointError, match=r"last\.pdopt"):
+        resume(tmp_path / "run")
+
+
+def test_cosine_falls_from_the_start_but_for_the_warm_up():
+    config = dataclasses.replace(PRESETS["tutorial"], schedule="cosine", warmup=0.0)
+    factors = [learning_rate_factor(config, step, 1000) for step in range(1000)]
+    assert factors[0] == 1
+    assert all(np.diff(factors) < 0)
+    assert math.isclose(factors[500], 0.5)
+    assert factors[-1] < 1e-4
+    warm = dataclasses.replace(config, warmup=0.1)
+    warmed = [learning_rate_factor(warm, step, 1000) for step in range(1000)]
+    assert warmed[100:] == factors[100:]
+    np.testing.assert_allclose(np.divide(warmed[:100], factors[:100]), np.arange(1, 101) / 101)
 
 
 def test_one_cycle_rises_to_its_peak_and_falls_to_zero():

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from app import runtime
 from app.datasets import DataSet
-from app.errors import CheckpointError, FileError
+from app.errors import CheckpointError
 from app.evaluation import Evaluation
-from app.files import write_atomically, write_json
+from app.files import make_directory, write_atomically, write_json
 from app.report.findings import Findings, examine
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ def write_report(
     figures = draw_figures(findings)
     page = render_page(findings, figures)
     content = _plain(_describe(findings))
-    try:
-        (out_dir / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{out_dir}: cannot be made: {error.strerror}") from error
+    make_directory(out_dir)
+    make_directory(out_dir / "figures")
     for name, png in figures.items():
         write_atomically(out_dir / "figures" / f"{name}.png", png)
     write_atomically(out_dir / "report.html", page.encode())

@@ -1,4 +1,4 @@
-"""`python -m app.report` writes the report of a run or a checkpoint."""
+"""`python -m app.report` writes the report of a run or a checkpoint, or averages several."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from app import runtime
 from app.console import CommandParser, run_command
-from app.evaluation import format_accuracy
+from app.evaluation import Evaluation, format_accuracy
+from app.files import make_directory, write_json
 from app.report import read_history, write_report
+from app.report.ensemble import examine_ensemble
 from app.report.findings import recorded_config
+
+if TYPE_CHECKING:
+    from app.checkpoint import Checkpoint
+    from app.datasets import DataSet
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Write the report of a run or a checkpoint and print its accuracies on standard output."""
+    """Write the report of one run, or evaluate several together; print accuracies on standard output."""
     parser = CommandParser(
         prog="python -m app.report",
-        description="Evaluate a checkpoint and write its report.",
+        description="Evaluate a checkpoint and write its report. Of several, evaluate each of them and the "
+        "average of their probabilities instead.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or a .pdparams file")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, or a .pdparams file"
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--data-dir", metavar="DIR", help="folder of the four MNIST files (gzip or plain)")
     source.add_argument(
@@ -31,28 +40,55 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "--out",
         type=Path,
         metavar="DIR",
-        help="where to write (the run's folder, or NAME-report beside a file)",
+        help="where to write (the run's folder, or NAME-report beside a file); of several runs, "
+        "where to write ensemble.json (nowhere)",
     )
     options = parser.parse_args(arguments)
     runtime.prepare()
     from app.checkpoint import load_checkpoint, resolve_checkpoint
     from app.datasets.dataset import load_data
 
-    path = resolve_checkpoint(options.run)
-    checkpoint = load_checkpoint(path)
-    config = recorded_config(checkpoint)
+    checkpoints = [load_checkpoint(resolve_checkpoint(run)) for run in options.runs]
+    config = recorded_config(checkpoints[0])
     if options.data_dir or options.data:
         config = replace(config, data_dir=options.data_dir, data=options.data)
-    beside = path.with_name(f"{path.stem}-report")
-    out_dir = options.out or (options.run if options.run.is_dir() else beside)
-    history = read_history(path.with_name("metrics.jsonl"))
-    report = write_report(checkpoint, load_data(config), out_dir, history)
-    validation = "none, no digits are set apart"
-    if report.validation is not None:
-        validation = format_accuracy(report.validation.correct, report.validation.count)
-    test = format_accuracy(report.test.correct, report.test.count)
-    sys.stdout.write(f"validation accuracy: {validation}\ntest accuracy: {test}\nreport: {report.html}\n")
+    data = load_data(config)
+    if len(checkpoints) > 1:
+        _report_ensemble(checkpoints, data, options.out)
+    else:
+        _report_one(checkpoints[0], data, options.runs[0], options.out)
     return 0
+
+
+def _report_one(checkpoint: Checkpoint, data: DataSet, run: Path, out: Optional[Path]) -> None:
+    path = checkpoint.path
+    out_dir = out or (run if run.is_dir() else path.with_name(f"{path.stem}-report"))
+    history = read_history(path.with_name("metrics.jsonl"))
+    report = write_report(checkpoint, data, out_dir, history)
+    sys.stdout.write(
+        f"validation accuracy: {_accuracy(report.validation)}\n"
+        f"test accuracy: {_accuracy(report.test)}\n"
+        f"report: {report.html}\n"
+    )
+
+
+def _report_ensemble(checkpoints: Sequence[Checkpoint], data: DataSet, out: Optional[Path]) -> None:
+    ensemble = examine_ensemble(checkpoints, data)
+    names = [str(checkpoint.path) for checkpoint in checkpoints]
+    for name, scores in zip([*names, f"average of {len(names)}"], [*ensemble.members, ensemble.average]):
+        sys.stdout.write(
+            f"{name}: validation accuracy: {_accuracy(scores.validation)}, "
+            f"test accuracy: {_accuracy(scores.test)}\n"
+        )
+    if out is not None:
+        make_directory(out)
+        write_json(out / "ensemble.json", ensemble.to_json())
+
+
+def _accuracy(evaluation: Optional[Evaluation]) -> str:
+    if evaluation is None:
+        return "none, no digits are set apart"
+    return format_accuracy(evaluation.correct, evaluation.count)
 
 
 if __name__ == "__main__":

@@ -77,10 +77,7 @@ def examine(checkpoint: Checkpoint, data: DataSet, history: Sequence[Mapping[str
     """
     checksum = data.checksum()
     recorded = recorded_section(checkpoint, "data").get("checksum")
-    is_training_data = None if recorded is None else recorded == checksum
-    # A validation size chosen for other data says nothing about this one.
-    validation_size = recorded_config(checkpoint).validation_size if is_training_data else None
-    parts = split(data, validation_size)
+    parts = split(data, validation_size_for(checkpoint, checksum))
     test, test_mistakes = _score(checkpoint, parts.test)
     validation, mistakes = test, test_mistakes
     if len(parts.validation.labels):
@@ -91,7 +88,7 @@ def examine(checkpoint: Checkpoint, data: DataSet, history: Sequence[Mapping[str
         checkpoint_sha256=hashlib.sha256(checkpoint.path.read_bytes()).hexdigest(),
         data=data,
         data_checksum=checksum,
-        is_training_data=is_training_data,
+        is_training_data=None if recorded is None else recorded == checksum,
         validation=validation if has_validation else None,
         test=test,
         examined_part="validation" if has_validation else "test",
@@ -103,12 +100,31 @@ def examine(checkpoint: Checkpoint, data: DataSet, history: Sequence[Mapping[str
     )
 
 
-def _score(checkpoint: Checkpoint, digits: Digits) -> tuple[Evaluation, list[Mistake]]:
+def validation_size_for(checkpoint: Checkpoint, checksum: str) -> Optional[int]:
+    """Return how many digits of the data of this checksum `checkpoint` set apart, None for the usual share.
+
+    A validation size chosen for other data says nothing about this one.
+    """
+    is_training_data = recorded_section(checkpoint, "data").get("checksum") == checksum
+    return recorded_config(checkpoint).validation_size if is_training_data else None
+
+
+def finite_logits(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the network's logits, float32 [N, 10], of uint8 [N, 28, 28] pictures.
+
+    Raises:
+        CheckpointError: they are not finite.
+    """
     from app.models import compute_logits
 
-    logits = compute_logits(checkpoint.network, digits.images)
+    logits = compute_logits(checkpoint.network, images)
     if not np.isfinite(logits).all():
         raise CheckpointError(f"{checkpoint.path}: the network's outputs are not finite numbers")
+    return logits
+
+
+def _score(checkpoint: Checkpoint, digits: Digits) -> tuple[Evaluation, list[Mistake]]:
+    logits = finite_logits(checkpoint, digits.images)
     return evaluate(logits, digits.labels), find_worst_mistakes(logits, digits.labels)
 
 
