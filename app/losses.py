@@ -27,10 +27,16 @@ Every loss and gradient is finite for logits of any finite size that a square do
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Optional, Union
+from functools import partial
+from typing import Any, Optional, Union
 
+import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle.nn import functional
+
+from app.config import TrainConfig
+from app.datasets import CLASSES
 
 Weights = Union[Sequence[float], paddle.Tensor]
 Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
@@ -202,6 +208,37 @@ LOSSES: dict[str, Callable[..., paddle.Tensor]] = {
     "double-softmax": double_softmax,
 }
 """The losses by the names that a configuration gives them."""
+
+
+def loss_for(config: TrainConfig, labels: NDArray[np.int64]) -> Loss:
+    """Return the loss of a batch that `config` wants, with the class weights that fit the training labels.
+
+    Weighted losses are divided by the number of images instead of the sum of their weights, so that the
+    parts of a batch, wherever they are computed, add up to the whole; the weights are 1 on average.
+    """
+    function, options = LOSSES[config.loss], dict[str, Any]()
+    if config.label_smoothing:
+        options["smoothing"] = config.label_smoothing
+    if config.focal_gamma is not None:
+        options["gamma"] = config.focal_gamma
+    if config.class_weights == "none":
+        return partial(function, **options)
+    weights = paddle.to_tensor(balanced_weights(labels), "float32")
+
+    def weighted(outputs: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        return function(outputs, labels, "sum", class_weights=weights, **options) / len(labels)
+
+    return weighted
+
+
+def balanced_weights(labels: NDArray[np.int64], classes: int = CLASSES) -> NDArray[np.float64]:
+    """Return a weight for each class, float64 [K], with which all classes count the same in total.
+
+    They are inverse to the counts and 1 on average over the labels, int64 [N]; a class without any has 0.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts > 0, weights, 0.0)
 
 
 def _weigh(

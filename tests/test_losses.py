@@ -5,11 +5,14 @@ import paddle
 import pytest
 from paddle.nn import functional
 
+from app.config import TrainConfig
 from app.losses import (
     LOSSES,
+    balanced_weights,
     cross_entropy,
     double_softmax,
     focal,
+    loss_for,
     quadratic,
     sigmoid_cross_entropy,
     squared_error,
@@ -285,6 +288,40 @@ def test_the_value_needs_one_output_and_classes():
         squared_error_of_value(paddle.zeros([3, 10]), paddle.zeros([3], "int64"))
     with pytest.raises(ValueError, match="soft labels"):
         squared_error_of_value(paddle.zeros([3, 1]), paddle.zeros([3, 1]))
+
+
+def test_the_configurations_choices_are_the_losses():
+    assert set(TrainConfig.__dataclass_fields__["loss"].metadata["choices"]) == set(LOSSES)
+
+
+def test_balanced_weights_make_classes_count_the_same_and_average_one():
+    labels = np.repeat([0, 1, 2], [1, 9, 30])
+    weights = balanced_weights(labels)
+    np.testing.assert_allclose(weights[:3] * [1, 9, 30], 40 / 3)
+    assert weights[labels].mean() == pytest.approx(1)
+    assert (weights[3:] == 0).all()
+
+
+def test_the_options_of_a_configuration_reach_its_loss():
+    logits, labels = paddle.to_tensor(LOGITS), paddle.to_tensor(CLASSES)
+    for options, expected in (
+        ({}, cross_entropy(logits, labels)),
+        ({"label_smoothing": 0.1}, cross_entropy(logits, labels, smoothing=0.1)),
+        ({"loss": "focal"}, focal(logits, labels)),
+        ({"loss": "focal", "focal_gamma": 0.5}, focal(logits, labels, gamma=0.5)),
+        ({"loss": "squared-error", "label_smoothing": 0.2}, squared_error(logits, labels, smoothing=0.2)),
+    ):
+        assert float(loss_for(TrainConfig(**options), CLASSES)(logits, labels)) == float(expected)
+
+
+def test_the_weighted_losses_of_the_parts_of_a_batch_add_up_to_that_of_the_whole():
+    logits, labels = paddle.to_tensor(LOGITS), paddle.to_tensor(CLASSES)
+    loss = loss_for(TrainConfig(class_weights="balanced"), CLASSES)
+    parts = [float(loss(logits[part], labels[part])) * len(labels[part]) for part in (slice(7), slice(7, 40))]
+    assert float(loss(logits, labels)) == pytest.approx(sum(parts) / 40)
+    # The weights were made from these very labels, so that their sum is the count.
+    whole = cross_entropy(logits, labels, class_weights=balanced_weights(CLASSES))
+    assert float(loss(logits, labels)) == pytest.approx(float(whole))
 
 
 class TestPaddlesOwnCrossEntropy:
