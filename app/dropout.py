@@ -39,5 +39,5 @@ class SeededDropout(nn.Dropout):
         generator.advance(self._first_image * draws)
         bits = generator.random_raw((count, draws)).view(np.uint16)[:, :features]
         threshold = min(round(self.p * _LEVELS), _LEVELS - 1)
-        factors = np.multiply(bits >= threshold, np.float32(_LEVELS / (_LEVELS - threshold)))
+        factors = np.multiply(bits >= threshold, _LEVELS / (_LEVELS - threshold), dtype=np.float32)
         return x * paddle.to_tensor(factors)

@@ -87,9 +87,9 @@ class Finding(NamedTuple):
     reached: Optional[bool] = None
 
 
-def make_parser(name: str, description: Optional[str]) -> argparse.ArgumentParser:
-    """Return a parser with the options that every benchmark has."""
-    parser = CommandParser(prog=f"python -m benchmarks.{name}", description=description)
+def make_parser(name: str, description: Optional[str], **settings: Any) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has; `settings` are argparse's own."""
+    parser = CommandParser(prog=f"python -m benchmarks.{name}", description=description, **settings)
     parser.add_argument("--quick", action="store_true", help="tiny limits, to see that everything runs")
     parser.add_argument("--data-dir", metavar="PATH", help="folder of the four MNIST files, as of train.py")
     parser.add_argument(
@@ -322,10 +322,15 @@ def write_results(
     findings: Sequence[Finding],
     content: Mapping[str, Any],
     options: str = "",
+    *,
+    benchmark: Optional[str] = None,
 ) -> None:
-    """Write NAME.json: where it was measured, the rows of the README's table, and every single figure."""
+    """Write NAME.json: where it was measured, the rows of the README's table, and every single figure.
+
+    `benchmark` is the module that was run, if its name is another.
+    """
     document = {
-        "command": f"python -m benchmarks.{name} {options}".strip(),
+        "command": f"python -m benchmarks.{benchmark or name} {options}".strip(),
         "environment": environment,
         "findings": [finding._asdict() for finding in findings],
         **content,

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from app.config import PRESETS
 from app.console import CommandParser, run_command
 from app.errors import UserError
 from app.files import write_atomically
 from benchmarks.common import MACHINE, REPOSITORY, RESULTS
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
-NAMES = ("speed", "time_to_accuracy", "startup", "scaling")
+NAMES = ("speed", "time_to_accuracy", *(f"accuracy_{preset}" for preset in PRESETS), "startup", "scaling")
 
 
 def load_results(folder: Path) -> dict[str, dict[str, Any]]:

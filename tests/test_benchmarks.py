@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.config import PRESETS, TrainConfig
+from app.console import TrainingDisplay
+from app.datasets import Digits
 from app.errors import UserError
-from benchmarks import common, speed, table, time_to_accuracy
+from app.evaluation import evaluate, fit_temperature
+from app.training import TrainingStoppedError, train
+from benchmarks import accuracy, common, speed, table, time_to_accuracy
 
-NAMES = ("speed", "time_to_accuracy", "startup", "scaling", "table")
+NAMES = ("speed", "time_to_accuracy", "accuracy", "startup", "scaling", "table")
 UNDISTURBED = {"elapsed": 10.0, "cores_of_others": 0.0}
 ENVIRONMENT = {"processor": "Abacus", "cores": 2, "paddle": "3.3.1", "torch": None}
 
@@ -185,6 +192,117 @@ def test_a_readme_without_markers_or_no_results_is_one_line_of_error(tmp_path: P
     result = run("table", "--readme", readme, "--results", tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert readme.read_text() == "no markers\n"
+
+
+def score_of(accuracy: float, **changes: object) -> dict[str, object]:
+    return {
+        **{"accuracy": accuracy, "correct": round(10_000 * accuracy), "count": 10_000},
+        **{"first_half": accuracy - 0.001, "second_half": accuracy + 0.001, "seconds": 60.0},
+        **{"calibration_error": 0.004, "scaled_calibration_error": 0.001, "temperature": 1.5},
+        **{"validation_accuracy": 0.99, **changes},
+    }
+
+
+def test_mean_ensemble_and_calibration_of_a_preset_are_judged_by_its_targets() -> None:
+    seeds = [score_of(0.9965), score_of(0.9975), score_of(0.9972)]
+    findings = accuracy.summarise("best", "", seeds, score_of(0.9976), judged=True)
+    judged = {finding.what: finding.reached for finding in findings if finding.target}
+    assert judged == {
+        "test accuracy of `--preset best`, seeds: 3": True,
+        "ensemble of the 3": True,
+        "calibration error of a seed, 15 bins": True,
+    }
+    assert findings[0].measured == "99.707% ± 0.051% (99.65%, 99.75%, 99.72%)"
+    worse = accuracy.summarise("best", "", seeds[:1] * 3, score_of(0.997), judged=True)
+    assert [finding.reached for finding in worse if finding.target] == [False, False, True]
+    (few, *_) = accuracy.summarise("best", "", seeds[1:], score_of(0.9976), judged=True)
+    assert few.reached is None
+    other = accuracy.summarise("best", "--hidden 8", seeds, score_of(0.9976), judged=False)
+    assert {(finding.target, finding.reached) for finding in other} == {("", None)}
+    assert "`--preset best --hidden 8`" in other[0].what
+
+
+def test_calibration_without_validation_is_judged_and_said_unscaled() -> None:
+    bare = score_of(0.997, temperature=None, scaled_calibration_error=None, validation_accuracy=None)
+    findings = accuracy.summarise("best", "", [bare] * 3, bare, judged=True)
+    (error,) = [finding for finding in findings if finding.what.startswith("calibration error of a seed")]
+    assert "0.400%" in error.measured
+    assert "no validation digits" in error.measured
+    assert error.reached is False
+
+
+def test_scores_count_both_halves_and_fit_the_temperature_to_validation() -> None:
+    labels = np.arange(20) % 10
+    logits = np.eye(10)[labels] * 3
+    logits[0] = logits[1]
+    validation = Digits(np.zeros((20, 28, 28), np.uint8), labels)
+    scores = accuracy.score(accuracy.Member(logits, logits), validation, validation)
+    assert (scores["correct"], scores["first_half"], scores["second_half"]) == (19, 0.9, 1.0)
+    assert scores["temperature"] == fit_temperature(logits, labels)
+    scaled = evaluate(logits / scores["temperature"], labels)
+    assert scores["scaled_calibration_error"] == scaled.expected_calibration_error
+
+
+@pytest.fixture
+def study(digits_directory: Path, tmp_path: Path) -> list[object]:
+    folders = ["--data-dir", digits_directory, "--runs", tmp_path / "runs", "--results", tmp_path / "results"]
+    return ["--preset", "fast", "--epochs", 2, "--channels", 4, 4, "--no-nesterov", *folders]
+
+
+def test_a_study_of_accuracy_keeps_its_runs_and_goes_on_where_it_stopped(
+    study: list[object], tmp_path: Path
+) -> None:
+    first = run("accuracy", *study, "--seeds", 1)
+    assert first.returncode == 0, first.stderr
+    kept = (tmp_path / "runs" / "fast-0" / "last.pdopt").stat().st_mtime_ns
+    config = TrainConfig.from_json(json.loads((tmp_path / "runs" / "fast-0" / "config.json").read_text()))
+    with pytest.raises(TrainingStoppedError):
+        train(
+            dataclasses.replace(config, seed=1),
+            tmp_path / "runs" / "fast-1",
+            InterruptedAtOnce(visible=False),
+        )
+    both = run("accuracy", *study, "--seeds", 2)
+    assert both.returncode == 0, both.stderr
+    assert (tmp_path / "runs" / "fast-0" / "last.pdopt").stat().st_mtime_ns == kept
+    document = json.loads((tmp_path / "results" / "accuracy_fast.json").read_text())
+    assert document["command"] == (
+        "python -m benchmarks.accuracy --preset fast --seeds 2 --seed-start 0 "
+        "--epochs 2 --channels 4 4 --no-nesterov"
+    )
+    assert str(tmp_path) not in json.dumps(document["config"])
+    for seed, scores in document["runs"].items():
+        report = json.loads((tmp_path / "runs" / f"fast-{seed}" / "report.json").read_text())
+        assert scores["accuracy"] == report["test"]["accuracy"]
+        assert scores["validation_accuracy"] == report["validation"]["accuracy"]
+    assert list(document["runs"]) == ["0", "1"]
+    assert document["ensemble"]["count"] == 200
+    assert (tmp_path / "results" / "accuracy_fast.png").read_bytes().startswith(b"\x89PNG")
+    other = run("accuracy", *study, "--seeds", 1, "--hidden", 8)
+    assert (other.returncode, other.stdout) == (1, "")
+    assert "--hidden 128, not 8" in other.stderr
+    assert other.stderr.count("\n") == 1
+
+
+class InterruptedAtOnce(TrainingDisplay):
+    """Presses Ctrl-C when the training begins."""
+
+    def start(self, *_counts: int) -> None:
+        self.is_pressed = False
+
+    def step(self, *_what: object) -> None:
+        if not self.is_pressed:
+            self.is_pressed = True
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--seed", 3], "--seed-start"), (["--seeds", 0], "--seeds: 0 is impossible")]
+)
+def test_impossible_seeds_are_one_line_of_error(arguments: list[object], message: str) -> None:
+    result = run("accuracy", *arguments)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert message in result.stderr
 
 
 def test_startup_runs_and_writes_its_files(tmp_path: Path) -> None:
