@@ -33,7 +33,7 @@ from app.datasets.dataset import (
     share_of,
 )
 from app.distributed import Processes
-from app.errors import CheckpointError, UsageError, UserError
+from app.errors import CheckpointError, TrainingDivergedError, UsageError, UserError
 from app.evaluation import Evaluation, evaluate, format_accuracy
 from app.fast_layers import accelerate
 from app.files import write_atomically, write_json
@@ -123,7 +123,7 @@ def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]
         UsageError: `run_dir` already holds something, or the validation size leaves nothing to train on.
         DataError: the data cannot be had.
         TrainingStoppedError: Ctrl-C or SIGTERM; the state is saved and `resume` continues from it.
-        UserError: the loss is no longer finite.
+        TrainingDivergedError: the loss is no longer finite.
     """
     run = _Run(_with_workers(config), run_dir, display)
     if run.processes.is_first:
@@ -359,7 +359,7 @@ class _Run:
         images = images_per_epoch(len(self.dataset), self.config)
         train_loss = progress.loss_total / images
         if not (math.isfinite(train_loss) and _is_finite(self.network)):
-            raise UserError(
+            raise TrainingDivergedError(
                 f"{self.run_dir}: training diverged in epoch {progress.epoch + 1}, the loss is "
                 f"{train_loss:g}; try a lower --learning-rate than {self.config.learning_rate:g}"
             )
