@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 
 from app.config import PRESETS
 from app.datasets import CLASSES
-from app.experiments.study import Findings, Laboratory, Run, Statement, Study, Table, mean, percent, verdict
+from app.experiments.study import (
+    Findings,
+    Laboratory,
+    Run,
+    Statement,
+    Study,
+    Table,
+    mean,
+    percent,
+    points,
+    verdict,
+)
 from app.losses import cross_entropy, double_softmax
 from app.report.figures import BLUE, VERMILION
 
@@ -82,20 +93,20 @@ def run(laboratory: Laboratory) -> Findings:
 
 def _judge(runs: dict[str, list[Run]]) -> list[Statement]:
     once, twice = runs.values()
-    ends = [one.test.accuracy - two.test.accuracy for one, two in zip(once, twice)]
-    starts = [one.accuracies[0] - two.accuracies[0] for one, two in zip(once, twice)]
+    ends = [two.test.accuracy - one.test.accuracy for one, two in zip(once, twice)]
+    starts = [two.accuracies[0] - one.accuracies[0] for one, two in zip(once, twice)]
     least = min(record["train_loss"] for run in twice for record in run.history)
     return [
         Statement(
             "The second softmax costs accuracy at the end",
-            f"{percent(ends)} fewer test digits are read",
-            verdict(ends),
+            f"test accuracy {points(ends)}",
+            verdict(-end for end in ends),
             (compare, double_softmax),
         ),
         Statement(
             "It slows the beginning",
-            f"{percent(starts)} fewer validation digits after one epoch",
-            verdict(starts),
+            f"validation accuracy after one epoch {points(starts)}",
+            verdict(-start for start in starts),
             (compare, double_softmax),
         ),
         Statement(

@@ -22,6 +22,7 @@ from app.experiments.study import (
     best_of,
     mean,
     percent,
+    points,
     verdict,
 )
 from app.losses import cross_entropy, sigmoid_cross_entropy, squared_error
@@ -140,19 +141,19 @@ def _judge(runs: dict[str, list[Run]], tuned: list[Run]) -> list[Statement]:
     return [
         Statement(
             "Cross-entropy converges faster",
-            f"after one epoch {percent(starts)} more validation digits are read",
+            f"validation accuracy after one epoch {points(starts)}",
             verdict(starts),
             (compare, cross_entropy, squared_error),
         ),
         Statement(
             "Cross-entropy ends better",
-            f"{percent(ends)} more test digits",
+            f"test accuracy {points(ends)}",
             verdict(ends),
             (compare,),
         ),
         Statement(
             f"It ends better than the squared error at rate {rate:g}, too",
-            f"{percent(tuned_ends)} more test digits",
+            f"test accuracy {points(tuned_ends)}",
             verdict(tuned_ends),
             (search_rate,),
         ),

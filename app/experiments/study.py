@@ -133,7 +133,6 @@ class Laboratory:
         self.is_quick = is_quick
         self._data_dir = data_dir
         self._runs: dict[TrainConfig, Run] = {}
-        self._runs: dict[TrainConfig, Run] = {}
 
     def choose(self, full: Choice, quick: Choice) -> Choice:
         """Return the budget of a full or of a quick study."""
@@ -200,3 +199,10 @@ def percent(values: Iterable[float]) -> str:
     values = list(values)
     text = f"{mean(values):.2%}"
     return text if len(values) == 1 else f"{text} ({min(values):.2%} to {max(values):.2%})"
+
+
+def points(differences: Iterable[float]) -> str:
+    """Return differences of shares as text, in percentage points, like `percent`."""
+    values = [100 * difference for difference in differences]
+    text = f"{mean(values):+.2f} points"
+    return text if len(values) == 1 else f"{text} ({min(values):+.2f} to {max(values):+.2f})"

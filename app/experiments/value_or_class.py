@@ -21,6 +21,7 @@ from app.experiments.study import (
     best_of,
     mean,
     percent,
+    points,
     verdict,
 )
 from app.losses import cross_entropy, squared_error_of_value
@@ -149,13 +150,13 @@ def _judge(tuned: dict[str, list[Run]], same: dict[str, list[Run]]) -> list[Stat
     return [
         Statement(
             "Ten outputs with cross-entropy read more digits, each loss at its best learning rate",
-            f"{percent(ahead(tuned))} more test digits",
+            f"test accuracy {points(ahead(tuned))}",
             verdict(ahead(tuned)),
             (compare, cross_entropy, squared_error_of_value),
         ),
         Statement(
             f"They do so at the tutorial's rate of {TUTORIAL_RATE:g}, too",
-            f"{percent(ahead(same))} more test digits",
+            f"test accuracy {points(ahead(same))}",
             verdict(ahead(same)),
             (compare,),
         ),

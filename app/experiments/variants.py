@@ -26,6 +26,7 @@ from app.experiments.study import (
     Table,
     mean,
     percent,
+    points,
     verdict,
 )
 from app.losses import balanced_weights, cross_entropy, focal, sigmoid_cross_entropy
@@ -296,7 +297,7 @@ def _judge_variants(runs: Runs) -> list[Statement]:
     statements = [
         Statement(
             "Plain cross-entropy suffers from imbalance",
-            f"the worst digit's recall falls by {percent(drops)}",
+            f"the worst digit's recall {points(-drop for drop in drops)}",
             verdict(drops),
             (compare, cross_entropy),
         )
@@ -311,9 +312,7 @@ def _judge_variants(runs: Runs) -> list[Statement]:
         what = "recall" if score is recall else "calibration error"
         change = gained if score is recall else [-gain for gain in gained]
         statements.append(
-            Statement(
-                text, f"{what} changes by {percent(change)}", verdict(gained), (compare, _LOSSES[variant])
-            )
+            Statement(text, f"{what} {points(change)}", verdict(gained), (compare, _LOSSES[variant]))
         )
     return statements
 
