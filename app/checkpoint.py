@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from app.errors import CheckpointError
 from app.fast_layers import accelerate
 from app.files import write_atomically, write_json
-from app.models import TwoConvNet, infer_architecture
+from app.models import Network, SoftmaxRegression, TwoConvNet, infer_architecture, is_softmax_regression
 
 FORMAT = 1
 State = Mapping[str, NDArray[Any]]
@@ -38,7 +38,7 @@ class Checkpoint:
     """A network as it was saved, ready to use."""
 
     path: Path
-    network: TwoConvNet
+    network: Network
     """In eval mode."""
 
     metadata: dict[str, Any]
@@ -110,13 +110,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     pools; any other is refused. Nothing in the file is executed.
 
     Raises:
-        CheckpointError: the file is missing, damaged, hostile, or not of a `TwoConvNet`.
+        CheckpointError: the file is missing, damaged, hostile, or not of a network of this program.
     """
     state = load_state(path)
     metadata = _read_description(path)
     try:
-        architecture = infer_architecture({name: array.shape for name, array in state.items()})
-        network = TwoConvNet(**architecture, downsampling=_downsampling(metadata, architecture))
+        network = _build_network({name: array.shape for name, array in state.items()}, metadata)
     except ValueError as error:
         raise CheckpointError(f"{path}: not a checkpoint of this program's network: {error}") from error
     accelerate(network)
@@ -135,6 +134,13 @@ def _read_description(path: Path) -> dict[str, Any]:
     if metadata.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
         raise CheckpointError(f"{sidecar}: describes other parameters than those in {path.name}")
     return metadata
+
+
+def _build_network(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, Any]) -> Network:
+    if is_softmax_regression(shapes):
+        return SoftmaxRegression()
+    architecture = infer_architecture(shapes)
+    return TwoConvNet(**architecture, downsampling=_downsampling(metadata, architecture))
 
 
 def _downsampling(metadata: Mapping[str, Any], architecture: Mapping[str, Any]) -> str:

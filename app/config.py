@@ -84,6 +84,15 @@ class TrainConfig:
         None, "last training images set apart for validation; 0 for none (auto: a sixth)"
     )
 
+    rare_share: float = _option(
+        1.0, "share of the training images of 0 to 4 that is kept: an imbalanced training set, for study"
+    )
+
+    network: str = _option(
+        "two-conv",
+        "two convolutions, or one linear layer (softmax regression)",
+        choices=("two-conv", "softmax-regression"),
+    )
     channels: tuple[int, int] = _option((20, 20), "output channels of the two convolutions")
     kernel_size: int = _option(5, "side of the convolution kernels, odd")
     downsampling: str = _option(
@@ -121,6 +130,23 @@ class TrainConfig:
         0.0, "add so many times each weight to its gradient (L2); biases and norms aside"
     )
     clip_gradient: float = _option(0.0, "largest norm of the gradient of all parameters together; 0 for any")
+    loss: str = _option(
+        "cross-entropy",
+        "what is made small; value: the squared error of one output that is to be the digit itself; "
+        "double-softmax: a common mistake, for study",
+        choices=(
+            *("cross-entropy", "focal", "squared-error", "sigmoid-cross-entropy", "quadratic"),
+            *("value", "double-softmax"),
+        ),
+    )
+    focal_gamma: Optional[float] = _option(
+        None, "how little the focal loss counts what is already recognised; 0 is the cross-entropy (2)"
+    )
+    class_weights: str = _option(
+        "none",
+        "balanced: an image counts for less, the more there are of its digit; with the focal loss, its alpha",
+        choices=("none", "balanced"),
+    )
     label_smoothing: float = _option(0.0, "share of each label that is spread evenly over all digits")
     average_decay: float = _option(
         0.0,
@@ -161,10 +187,39 @@ class TrainConfig:
         self._require("weight_decay", lambda decay: 0 <= decay <= 1, "0 to 1")
         self._require("clip_gradient", lambda norm: norm >= 0, "at least 0")
         self._require("label_smoothing", lambda share: 0 <= share < 1, "at least 0 and below 1")
+        self._require("focal_gamma", lambda gamma: 0 <= gamma <= 100, "0 to 100")
+        self._require("rare_share", lambda share: 0 < share <= 1, "above 0 and at most 1")
         self._require("average_decay", lambda decay: 0 <= decay < 1, "at least 0 and below 1")
         self._require("learning_rate", lambda rate: rate > 0, "above 0")
         if self.nesterov and self.momentum == 0:
             raise UsageError("--nesterov: needs a --momentum above 0")
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        if self.focal_gamma is not None and self.loss != "focal":
+            raise UsageError(f"--focal-gamma: belongs to --loss focal, the loss is {self.loss}")
+        if self.loss == "value" and self.label_smoothing:
+            raise UsageError("--label-smoothing: with --loss value the label is a number, not a distribution")
+        if self.network == "softmax-regression":
+            if self.loss == "value":
+                raise UsageError("--loss: value needs a network of one output, softmax regression has ten")
+            for name in ("batch_norm", "hidden", "dropout"):
+                if getattr(self, name):
+                    raise UsageError(
+                        f"{option_name(name)}: softmax regression has a single layer; "
+                        "start from --preset softmax-regression"
+                    )
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network needs: one for the value of the digit, else one per digit."""
+        return 1 if self.loss == "value" else 10
+
+    @property
+    def has_plain_loss(self) -> bool:
+        """Whether the training loss is the cross-entropy that an evaluation gives, and comparable with it."""
+        is_changed = self.label_smoothing > 0 or self.class_weights != "none"
+        return self.loss == "cross-entropy" and not is_changed
 
     def _require(self, name: str, holds: Any, expected: str) -> None:
         value = getattr(self, name)
@@ -217,6 +272,10 @@ _DEFAULT = TrainConfig(
 PRESETS = {
     # The source tutorial, to the letter: its network, its optimiser, its log lines.
     "tutorial": TrainConfig(drop_last_batch=True, evaluation_batch_size=128, log_every=200),
+    # The plainest network there is, with the choices of the comparison of losses that it is known from.
+    "softmax-regression": TrainConfig(
+        preset="softmax-regression", network="softmax-regression", batch_size=32, learning_rate=0.2
+    ),
     "default": _DEFAULT,
     # The quickest way to 99.0%; in so short a run weights need no decay.
     "fast": dataclasses.replace(_DEFAULT, preset="fast", epochs=2, weight_decay=0.0),

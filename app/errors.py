@@ -19,6 +19,10 @@ class FileError(UserError):
     """A file cannot be written."""
 
 
+class TrainingDivergedError(UserError):
+    """The loss or a parameter is no longer a finite number."""
+
+
 class DataError(UserError):
     """A data file is missing, malformed or cannot be had."""
 

@@ -25,11 +25,13 @@ Array = NDArray[Any]
 Gradients = tuple[Optional[paddle.Tensor], ...]
 
 
-def accelerate(network: TwoConvNet) -> None:
-    """Put the fast layers in the place of the network's convolutions and pooling.
+def accelerate(network: nn.Layer) -> None:
+    """Put the fast layers in the place of the network's convolutions and pooling, if it has any.
 
     They take over the parameters.
     """
+    if not isinstance(network, TwoConvNet):
+        return
     layer = StridedConv2D if network.architecture["downsampling"] == "stride" else PooledConv2D
     for number in (1, 2):
         setattr(network, f"conv{number}", _like(layer, getattr(network, f"conv{number}")))

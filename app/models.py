@@ -1,10 +1,10 @@
-"""The networks: plain Paddle layers that take `to_model_input` pictures and return ten logits."""
+"""The networks: plain Paddle layers that take `to_model_input` pictures and return logits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 import paddle
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from app import runtime
+from app.config import TrainConfig
 from app.datasets import CLASSES, SIDE
 from app.dropout import SeededDropout
 
@@ -40,6 +41,7 @@ class TwoConvNet(nn.Layer):
             bias.
         hidden: units of a linear layer with ReLU before the last one; 0 for none.
         dropout: share of the features that are dropped in training before the last linear layer, 0 <= p < 1.
+        outputs: 10, one for each digit, or 1, which is to be the digit itself.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class TwoConvNet(nn.Layer):
         batch_norm: bool = False,
         hidden: int = 0,
         dropout: float = 0.0,
+        outputs: int = CLASSES,
     ) -> None:
         super().__init__()
         if downsampling not in DOWNSAMPLING:
@@ -61,6 +64,7 @@ class TwoConvNet(nn.Layer):
             "batch_norm": batch_norm,
             "hidden": hidden,
             "dropout": dropout,
+            "outputs": outputs,
         }
         """The arguments, as plain JSON values."""
         pooled = downsampling == "max-pool"
@@ -80,11 +84,17 @@ class TwoConvNet(nn.Layer):
         features = second * (SIDE // 4) ** 2
         self.hidden = nn.Linear(features, hidden) if hidden else None
         self.dropout = SeededDropout(dropout) if dropout else nn.Identity()
-        self.fc = nn.Linear(hidden or features, CLASSES)
+        self.fc = nn.Linear(hidden or features, outputs)
         self.relu = nn.ReLU()
 
+    @property
+    def filters(self) -> NDArray[np.float32]:
+        """The first layer's weights as pictures, float32 [C, k, k]."""
+        weights: NDArray[np.float32] = self.conv1.weight.numpy()[:, 0]
+        return weights
+
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """Return the logits, float32 [N, 10], of float32 [N, 1, 28, 28] pictures."""
+        """Return the logits, float32 [N, outputs], of float32 [N, 1, 28, 28] pictures."""
         # ReLU after the pooling: the same function as before it, on a quarter of the values.
         x = self.relu(self.norm1(self.pool1(self.conv1(images))))
         x = self.relu(self.norm2(self.pool2(self.conv2(x))))
@@ -93,6 +103,50 @@ class TwoConvNet(nn.Layer):
             x = self.relu(self.hidden(x))
         logits: paddle.Tensor = self.fc(self.dropout(x))
         return logits
+
+
+class SoftmaxRegression(nn.Layer):
+    """One linear layer from the 784 pixels to ten logits; its biases start at one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.architecture: dict[str, Any] = {"layers": "one linear"}
+        """What there is to say of it, as plain JSON values."""
+        self.fc = nn.Linear(SIDE**2, CLASSES, bias_attr=nn.initializer.Constant(1.0))
+
+    @property
+    def filters(self) -> NDArray[np.float32]:
+        """The weights of each digit as a picture, float32 [10, 28, 28]."""
+        weights: NDArray[np.float32] = self.fc.weight.numpy().T.reshape(CLASSES, SIDE, SIDE)
+        return weights
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Return the logits, float32 [N, 10], of float32 [N, 1, 28, 28] pictures."""
+        logits: paddle.Tensor = self.fc(paddle.flatten(images, 1))
+        return logits
+
+
+Network = Union[TwoConvNet, SoftmaxRegression]
+
+
+def build_network(config: TrainConfig) -> Network:
+    """Return the untrained network that `config` describes; its parameters are drawn from Paddle's seed."""
+    if config.network == "softmax-regression":
+        return SoftmaxRegression()
+    return TwoConvNet(
+        channels=config.channels,
+        kernel_size=config.kernel_size,
+        downsampling=config.downsampling,
+        batch_norm=config.batch_norm,
+        hidden=config.hidden,
+        dropout=config.dropout,
+        outputs=config.outputs,
+    )
+
+
+def is_softmax_regression(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Return whether parameters of these names and shapes are those of a `SoftmaxRegression`."""
+    return dict(shapes) == {"fc.weight": (SIDE**2, CLASSES), "fc.bias": (CLASSES,)}
 
 
 def infer_architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -113,6 +167,7 @@ def infer_architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "kernel_size": shapes["conv1.weight"][-1],
         "batch_norm": "norm1.weight" in shapes,
         "hidden": shapes["hidden.weight"][1] if "hidden.weight" in shapes else 0,
+        "outputs": 1 if shapes["fc.weight"][-1] == 1 else CLASSES,
     }
     expected = _parameter_shapes(**architecture)
     for name in (*expected, *shapes):
@@ -128,21 +183,21 @@ def infer_architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _parameter_shapes(
-    channels: tuple[int, int], kernel_size: int, batch_norm: bool, hidden: int
+    channels: tuple[int, int], kernel_size: int, batch_norm: bool, hidden: int, outputs: int
 ) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a `TwoConvNet`'s parameters and running statistics, without building it."""
     features = channels[1] * (SIDE // 4) ** 2
     shapes: dict[str, tuple[int, ...]] = {}
-    for number, (inputs, outputs) in enumerate(((1, channels[0]), channels), start=1):
-        shapes[f"conv{number}.weight"] = (outputs, inputs, kernel_size, kernel_size)
+    for number, (before, after) in enumerate(((1, channels[0]), channels), start=1):
+        shapes[f"conv{number}.weight"] = (after, before, kernel_size, kernel_size)
         if batch_norm:
             for name in ("weight", "bias", "_mean", "_variance"):
-                shapes[f"norm{number}.{name}"] = (outputs,)
+                shapes[f"norm{number}.{name}"] = (after,)
         else:
-            shapes[f"conv{number}.bias"] = (outputs,)
+            shapes[f"conv{number}.bias"] = (after,)
     if hidden:
         shapes["hidden.weight"], shapes["hidden.bias"] = (features, hidden), (hidden,)
-    shapes["fc.weight"], shapes["fc.bias"] = (hidden or features, CLASSES), (CLASSES,)
+    shapes["fc.weight"], shapes["fc.bias"] = (hidden or features, outputs), (outputs,)
     return shapes
 
 
@@ -151,6 +206,8 @@ def compute_logits(
 ) -> NDArray[np.float32]:
     """Return the logits, float32 [N, 10], of uint8 [N, 28, 28] pictures, computed in eval mode.
 
+    A network of one output v means the nearest digit: digit k has the logit -(v - k)^2, because the squared
+    error is the log-likelihood of a number with normal errors (here of variance 1/2), up to a constant.
     The batches are shared by one thread per core; the result does not depend on how many there are.
     """
     was_training = network.training
@@ -160,7 +217,9 @@ def compute_logits(
     def compute(start: int) -> None:
         batch = slice(start, start + batch_size)
         with paddle.no_grad():
-            logits[batch] = network(paddle.to_tensor(to_model_input(images[batch]))).numpy()
+            outputs = network(paddle.to_tensor(to_model_input(images[batch]))).numpy()
+        is_value = outputs.shape[1] == 1
+        logits[batch] = -((outputs - np.arange(CLASSES, dtype=np.float32)) ** 2) if is_value else outputs
 
     with ThreadPoolExecutor(runtime.available_cores()) as threads:
         list(threads.map(compute, range(0, len(images), batch_size)))

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
@@ -34,12 +33,12 @@ from app.datasets.dataset import (
     share_of,
 )
 from app.distributed import Processes
-from app.errors import CheckpointError, UsageError, UserError
+from app.errors import CheckpointError, TrainingDivergedError, UsageError, UserError
 from app.evaluation import Evaluation, evaluate, format_accuracy
 from app.fast_layers import accelerate
 from app.files import write_atomically, write_json
-from app.losses import cross_entropy
-from app.models import TwoConvNet, compute_logits
+from app.losses import loss_for
+from app.models import Network, build_network, compute_logits
 from app.replicas import Replicas
 from app.report import write_report
 
@@ -124,7 +123,7 @@ def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]
         UsageError: `run_dir` already holds something, or the validation size leaves nothing to train on.
         DataError: the data cannot be had.
         TrainingStoppedError: Ctrl-C or SIGTERM; the state is saved and `resume` continues from it.
-        UserError: the loss is no longer finite.
+        TrainingDivergedError: the loss is no longer finite.
     """
     run = _Run(_with_workers(config), run_dir, display)
     if run.processes.is_first:
@@ -206,7 +205,7 @@ class _Run:
         self.display = display if display and visible else TrainingDisplay(visible=False)
         self.data: DataSet = load_data(config)
         self.checksum = self.data.checksum()
-        self.dataset = MnistDataset(self.data, "train", config.validation_size)
+        self.dataset = MnistDataset(self.data, "train", config.validation_size, config.rare_share)
         self.validation = split(self.data, config.validation_size).validation
         self.batches = batches_per_epoch(len(self.dataset), config)
         if self.batches == 0:
@@ -220,7 +219,7 @@ class _Run:
 
         self.progress = Progress()
 
-    def _build(self) -> tuple[TwoConvNet, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler]:
+    def _build(self) -> tuple[Network, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler]:
         config = self.config
         steps = config.epochs * self.batches
         schedule = paddle.optimizer.lr.LambdaDecay(
@@ -229,14 +228,7 @@ class _Run:
         paddle.seed(runtime.derive_seed(config.seed, "parameters"))
         # The optimiser's state is keyed by generated names; the guard makes them the same in every process.
         with paddle.utils.unique_name.guard():
-            network = TwoConvNet(
-                channels=config.channels,
-                kernel_size=config.kernel_size,
-                downsampling=config.downsampling,
-                batch_norm=config.batch_norm,
-                hidden=config.hidden,
-                dropout=config.dropout,
-            )
+            network = build_network(config)
             accelerate(network)
             optimizer = _build_optimizer(config, network, schedule)
         return network, optimizer, schedule
@@ -282,7 +274,7 @@ class _Run:
             f"{len(self.validation.images):,} validation, {len(self.data.test.images):,} test images"
         )
         self.display.start(self.config.epochs * per_epoch, done)
-        loss = partial(cross_entropy, smoothing=self.config.label_smoothing)
+        loss = loss_for(self.config, self.dataset.digits.labels)
         self.replicas = Replicas(self.network, self.config.workers or 1, loss)
         try:
             with runtime.StopRequest() as stop:
@@ -367,7 +359,7 @@ class _Run:
         images = images_per_epoch(len(self.dataset), self.config)
         train_loss = progress.loss_total / images
         if not (math.isfinite(train_loss) and _is_finite(self.network)):
-            raise UserError(
+            raise TrainingDivergedError(
                 f"{self.run_dir}: training diverged in epoch {progress.epoch + 1}, the loss is "
                 f"{train_loss:g}; try a lower --learning-rate than {self.config.learning_rate:g}"
             )
@@ -497,7 +489,7 @@ class _Run:
 
 
 def _build_optimizer(
-    config: TrainConfig, network: TwoConvNet, schedule: paddle.optimizer.lr.LRScheduler
+    config: TrainConfig, network: Network, schedule: paddle.optimizer.lr.LRScheduler
 ) -> paddle.optimizer.Optimizer:
     """Return SGD as `config` wants it, with its state created."""
     if config.weight_decay:
@@ -518,7 +510,7 @@ def _build_optimizer(
     return optimizer
 
 
-def _create_optimizer_state(network: TwoConvNet, optimizer: paddle.optimizer.Optimizer) -> None:
+def _create_optimizer_state(network: Network, optimizer: paddle.optimizer.Optimizer) -> None:
     """Make the optimiser create and name its state now, by a step that changes nothing."""
     before = checkpoints.get_state(network)
     for parameter in network.parameters():

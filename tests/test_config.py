@@ -80,6 +80,11 @@ def test_every_field_but_the_preset_has_an_option():
         ("weight_decay", -1e-4),
         ("clip_gradient", -1.0),
         ("label_smoothing", 1.0),
+        ("loss", "hinge"),
+        ("focal_gamma", -1.0),
+        ("class_weights", "heavy"),
+        ("rare_share", 0.0),
+        ("network", "transformer"),
         ("average_decay", 1.0),
         ("validation_size", -1),
         ("hidden", -1),
@@ -109,6 +114,33 @@ def test_impossible_values_are_refused_by_name(name, value):
 def test_nesterov_needs_momentum():
     with pytest.raises(UsageError, match="momentum"):
         TrainConfig(nesterov=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"focal_gamma": 1.0}, "--focal-gamma: belongs to --loss focal"),
+        ({"loss": "value", "label_smoothing": 0.1}, "--label-smoothing: .* is a number"),
+        ({"loss": "value", "network": "softmax-regression"}, "--loss: value needs a network of one output"),
+        ({"network": "softmax-regression", "batch_norm": True}, "--batch-norm: .* a single layer"),
+        ({"network": "softmax-regression", "hidden": 5}, "--hidden: .* a single layer"),
+        ({"network": "softmax-regression", "dropout": 0.5}, "--dropout: .* a single layer"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused_with_a_reason(values, reason):
+    with pytest.raises(UsageError, match=reason):
+        TrainConfig(**values)
+
+
+def test_only_the_loss_of_the_value_wants_a_single_output():
+    assert TrainConfig(loss="value").outputs == 1
+    assert {TrainConfig(loss=loss).outputs for loss in ("focal", "quadratic", "cross-entropy")} == {10}
+
+
+def test_only_the_plain_cross_entropy_is_comparable_with_an_evaluations():
+    assert TrainConfig().has_plain_loss
+    for change in ({"loss": "focal"}, {"label_smoothing": 0.1}, {"class_weights": "balanced"}):
+        assert not TrainConfig(**change).has_plain_loss
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

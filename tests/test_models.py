@@ -2,7 +2,14 @@ import numpy as np
 import paddle
 import pytest
 
-from app.models import TwoConvNet, compute_logits, infer_architecture, to_model_input
+from app.models import (
+    SoftmaxRegression,
+    TwoConvNet,
+    compute_logits,
+    infer_architecture,
+    is_softmax_regression,
+    to_model_input,
+)
 
 
 def some_images(count: int) -> np.ndarray:
@@ -56,6 +63,7 @@ def test_every_variant_gives_ten_logits_and_shapes_that_tell_its_architecture(
         "kernel_size": kernel_size,
         "batch_norm": batch_norm,
         "hidden": hidden,
+        "outputs": 10,
     }
 
 
@@ -89,3 +97,38 @@ def test_unknown_downsampling_is_refused():
 def test_shapes_of_another_network_are_refused(shapes, reason):
     with pytest.raises(ValueError, match=reason):
         infer_architecture(shapes)
+
+
+def test_softmax_regression_is_one_linear_layer_with_biases_of_one():
+    network = SoftmaxRegression()
+    assert {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()} == {
+        "fc.weight": (784, 10),
+        "fc.bias": (10,),
+    }
+    np.testing.assert_array_equal(network.fc.bias.numpy(), np.ones(10))
+    images = some_images(3)
+    pixels = to_model_input(images).reshape(3, 784)
+    expected = pixels @ network.fc.weight.numpy() + 1
+    np.testing.assert_allclose(compute_logits(network, images), expected, rtol=1e-4, atol=1e-5)
+    assert network.filters.shape == (10, 28, 28)
+    np.testing.assert_array_equal(network.filters[3].ravel(), network.fc.weight.numpy()[:, 3])
+
+
+def test_softmax_regression_is_told_by_its_shapes():
+    shapes = {"fc.weight": (784, 10), "fc.bias": (10,)}
+    assert is_softmax_regression(shapes)
+    assert not is_softmax_regression({**shapes, "fc.weight": (980, 10)})
+    assert not is_softmax_regression({name: tuple(t.shape) for name, t in TwoConvNet().state_dict().items()})
+
+
+def test_one_output_is_read_as_the_nearest_digit():
+    network = TwoConvNet((2, 2), 3, outputs=1)
+    images = some_images(1)
+    for value, digit in ((-3.0, 0), (0.4, 0), (3.6, 4), (8.9, 9), (50.0, 9)):
+        network.fc.weight.set_value(paddle.zeros([98, 1]))
+        network.fc.bias.set_value(paddle.to_tensor([value]))
+        logits = compute_logits(network, images)
+        assert logits.argmax() == digit
+        np.testing.assert_allclose(logits[0], -((value - np.arange(10)) ** 2), rtol=1e-5, atol=1e-5)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    assert infer_architecture(shapes)["outputs"] == 1

@@ -6,9 +6,11 @@ import signal
 import numpy as np
 import pytest
 
-from app.checkpoint import deserialize, load_state, serialize
+from app.checkpoint import deserialize, load_checkpoint, load_state, serialize
 from app.config import PRESETS, TrainConfig
 from app.errors import CheckpointError, UsageError, UserError
+from app.losses import LOSSES
+from app.models import SoftmaxRegression
 from app.runtime import available_cores
 from app.training import TrainingStoppedError, learning_rate_factor, resume, train
 
@@ -340,6 +342,54 @@ def test_the_tutorials_json_trains_to_the_same_parameters_as_the_idx_files(confi
     train(dataclasses.replace(config, epochs=1), tmp_path / "idx")
     train(dataclasses.replace(config, epochs=1, data=str(tmp_path / "digits.json.gz")), tmp_path / "json")
     assert_same_parameters(tmp_path / "idx" / "last.pdparams", tmp_path / "json" / "last.pdparams")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_learns_and_its_checkpoint_can_be_read(config, tmp_path, name):
+    # The squares of so small a mean need larger steps than the others.
+    rate = {"squared-error": 1.0, "value": 0.003, "double-softmax": 0.5}.get(name, 0.1)
+    choices = {"loss": name, "learning_rate": rate, "epochs": 8, "label_smoothing": 0.0}
+    result = train(dataclasses.replace(config, average_decay=0.0, **choices), tmp_path / "run")
+    assert result.test.accuracy > 0.3
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    network = load_checkpoint(tmp_path / "run" / "best.pdparams").network
+    assert network.fc.weight.shape[1] == (1 if name == "value" else 10)
+
+
+def test_softmax_regression_learns_and_resumes(config, tmp_path):
+    plain = dataclasses.replace(
+        PRESETS["softmax-regression"], data_dir=config.data_dir, epochs=3, class_weights="balanced"
+    )
+    result = train(plain, tmp_path / "whole")
+    assert result.test.accuracy > 0.9
+    with pytest.raises(TrainingStoppedError):
+        train(plain, tmp_path / "parts", InterruptAt(20))
+    resume(tmp_path / "parts")
+    assert_same_parameters(tmp_path / "whole" / "last.pdparams", tmp_path / "parts" / "last.pdparams")
+    assert isinstance(load_checkpoint(tmp_path / "whole" / "best.pdparams").network, SoftmaxRegression)
+
+
+def test_the_rare_digits_are_cut_in_training_only(config, tmp_path, digits):
+    train(dataclasses.replace(config, rare_share=0.1, epochs=1), tmp_path / "run")
+    described = json.loads((tmp_path / "run" / "last.json").read_text())["data"]
+    labels = digits.train.labels[:500]
+    kept = sum(max(round(0.1 * (labels == label).sum()), 1) for label in range(5)) + (labels > 4).sum()
+    assert (described["train_count"], described["validation_count"], described["test_count"]) == (
+        kept,
+        100,
+        200,
+    )
+
+
+def test_weighted_workers_train_to_the_same_parameters_up_to_rounding(config, tmp_path):
+    weighted = dataclasses.replace(
+        config, batch_norm=False, epochs=1, rare_share=0.2, class_weights="balanced", loss="focal"
+    )
+    for workers in (1, 2):
+        train(dataclasses.replace(weighted, workers=workers), tmp_path / str(workers))
+    one, two = (load_state(tmp_path / name / "last.pdparams") for name in ("1", "2"))
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 def one_step(config, run_dir, **choices):

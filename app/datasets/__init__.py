@@ -49,6 +49,18 @@ class DataSet:
         return digest.hexdigest()
 
 
+def make_imbalanced(digits: Digits, share: float) -> Digits:
+    """Return the digits with only the first `share` (0 to 1) of each of 0, 1, 2, 3 and 4, at least one each.
+
+    The order stays as it is.
+    """
+    is_kept = np.ones(len(digits.labels), bool)
+    for label in range(5):
+        positions = np.flatnonzero(digits.labels == label)
+        is_kept[positions[max(round(share * len(positions)), 1) :]] = False
+    return Digits(digits.images[is_kept], digits.labels[is_kept])
+
+
 class Split(NamedTuple):
     """The digits to train on, to choose by, and to look at once at the end."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app import runtime
 from app.augment import augment
 from app.config import TrainConfig
-from app.datasets import DataSet, split
+from app.datasets import DataSet, make_imbalanced, split
 from app.datasets.course_json import read_course_json
 from app.datasets.mnist import load_mnist
 from app.models import to_model_input
@@ -41,18 +41,27 @@ class MnistDataset(paddle.io.Dataset):
         data: where the digits come from.
         mode: `train`, `valid` (set apart from the training images) or `eval` (the test images).
         validation_size: as in `split`.
+        rare_share: share of the training images of 0 to 4 that is kept.
 
     Raises:
         ValueError: another mode, or images and labels of different counts.
         UsageError: the validation size leaves nothing to train on.
     """
 
-    def __init__(self, data: DataSet, mode: str = "train", validation_size: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        data: DataSet,
+        mode: str = "train",
+        validation_size: Optional[int] = None,
+        rare_share: float = 1.0,
+    ) -> None:
         super().__init__()
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         self.mode = mode
         self.digits = split(data, validation_size)[MODES.index(mode)]
+        if mode == "train" and rare_share < 1:
+            self.digits = make_imbalanced(self.digits, rare_share)
         if len(self.digits.images) != len(self.digits.labels):
             raise ValueError(f"{len(self.digits.images)} images but {len(self.digits.labels)} labels")
 

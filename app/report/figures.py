@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from app.evaluation import Evaluation, wilson_interval
-from app.report.findings import Findings, finite_number, percent, reading, series
+from app.report.findings import Findings, finite_number, percent, reading, recorded_config, series
 
 MOST_FILTERS = 64
 
@@ -51,10 +51,9 @@ def draw_figures(findings: Findings) -> dict[str, bytes]:
     figures = {}
     # Drawn from the library's own defaults, so that nobody's settings file changes a report.
     with matplotlib.style.context(["default", FIGURE_STYLE]):
-        losses = {
-            "training": series(findings.history, "train_loss"),
-            "validation": series(findings.history, "validation_loss"),
-        }
+        losses = {"validation": series(findings.history, "validation_loss")}
+        if recorded_config(findings.checkpoint).has_plain_loss:
+            losses = {"training": series(findings.history, "train_loss"), **losses}
         epoch = finite_number(findings.checkpoint.metadata.get("epoch"))
         if any(losses.values()):
             figures["loss"] = _draw_curves(losses, "mean cross-entropy", math.inf, epoch)
@@ -65,7 +64,7 @@ def draw_figures(findings: Findings) -> dict[str, bytes]:
         figures["reliability"] = _draw_reliability(findings.examined)
         if findings.mistakes:
             figures["mistakes"] = _draw_mistakes(findings)
-        figures["filters"] = _draw_filters(findings.checkpoint.network.conv1.weight.numpy()[:MOST_FILTERS, 0])
+        figures["filters"] = _draw_filters(findings.checkpoint.network.filters[:MOST_FILTERS])
     return figures
 
 

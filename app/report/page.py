@@ -236,13 +236,12 @@ def _render_mistakes(findings: Findings) -> str:
 
 
 def _render_filters(findings: Findings, figures: Mapping[str, bytes]) -> str:
-    total = findings.checkpoint.network.conv1.weight.shape[0]
-    side = findings.checkpoint.network.conv1.weight.shape[-1]
+    total, side, _ = findings.checkpoint.network.filters.shape
     which = f"All {total}" if total <= MOST_FILTERS else f"The first {MOST_FILTERS} of {total}"
     text = (
         f"{which} filters of {side} by {side} pixels. Ink under red raises the output, under blue lowers it."
     )
-    return _card("First layer", _figure(figures["filters"], "Filters of the first convolution.", text))
+    return _card("First layer", _figure(figures["filters"], "Filters of the first layer.", text))
 
 
 def _render_settings(findings: Findings) -> str:
