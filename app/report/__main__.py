@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from app import runtime
+from app.config import DATASETS
 from app.console import CommandParser, run_command
 from app.evaluation import format_accuracy
 from app.report import read_history, write_report
@@ -28,6 +29,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "--data", metavar="FILE", help="evaluate on this file in the tutorial's format instead"
     )
     parser.add_argument(
+        "--dataset", choices=DATASETS, help="evaluate on MNIST or on synthetic handwriting instead"
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -41,17 +45,22 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     path = resolve_checkpoint(options.run)
     checkpoint = load_checkpoint(path)
     config = recorded_config(checkpoint)
-    if options.data_dir or options.data:
-        config = replace(config, data_dir=options.data_dir, data=options.data)
+    if options.data_dir or options.data or options.dataset:
+        dataset = options.dataset or "mnist"
+        config = replace(config, data_dir=options.data_dir, data=options.data, dataset=dataset)
     beside = path.with_name(f"{path.stem}-report")
     out_dir = options.out or (options.run if options.run.is_dir() else beside)
     history = read_history(path.with_name("metrics.jsonl"))
-    report = write_report(checkpoint, load_data(config), out_dir, history)
+    data = load_data(config)
+    report = write_report(checkpoint, data, out_dir, history)
     validation = "none, no digits are set apart"
     if report.validation is not None:
         validation = format_accuracy(report.validation.correct, report.validation.count)
     test = format_accuracy(report.test.correct, report.test.count)
-    sys.stdout.write(f"validation accuracy: {validation}\ntest accuracy: {test}\nreport: {report.html}\n")
+    sys.stdout.write(
+        f"validation accuracy{data.qualification}: {validation}\n"
+        f"test accuracy{data.qualification}: {test}\nreport: {report.html}\n"
+    )
     return 0
 
 
