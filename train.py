@@ -1,4 +1,4 @@
-"""Train a digit recogniser: `python train.py` trains the default preset on MNIST and writes a report."""
+"""Train a digit recogniser: `python train.py` trains the default preset and writes a report."""
 
 from __future__ import annotations
 
@@ -76,8 +76,9 @@ def main() -> int:
         return 0
     if result.validation is not None:
         accuracy = format_accuracy(result.validation.correct, result.validation.count)
-        print(f"validation accuracy: {accuracy}")
-    print(f"test accuracy: {format_accuracy(result.test.correct, result.test.count)}, looked at once")
+        print(f"validation accuracy{result.qualification}: {accuracy}")
+    accuracy = format_accuracy(result.test.correct, result.test.count)
+    print(f"test accuracy{result.qualification}: {accuracy}, looked at once")
     print(f"report: {result.run_dir / 'report.html'}")
     measured = (result.validation or result.test).accuracy
     if arguments.min_accuracy is not None and measured < arguments.min_accuracy:

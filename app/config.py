@@ -23,6 +23,7 @@ def _metadata(name: str) -> Mapping[str, Any]:
 
 _LOWEST = {
     "seed": 0,
+    "extra_strokes": 0,
     "validation_size": 0,
     "kernel_size": 1,
     "hidden": 0,
@@ -35,6 +36,9 @@ _LOWEST = {
     "limit_train_batches": 1,
     "limit_validation_batches": 1,
 }
+
+
+DATASETS = ("auto", "mnist", "strokes")
 
 
 def option_name(field_name: str) -> str:
@@ -80,6 +84,12 @@ class TrainConfig:
 
     data_dir: Optional[str] = _option(None, "folder of the four MNIST files (gzip or plain)")
     data: Optional[str] = _option(None, "train on this file in the tutorial's format, mnist.json.gz, instead")
+    dataset: str = _option(
+        "auto",
+        "MNIST, or synthetic handwriting (strokes); auto takes strokes where MNIST cannot be had",
+        choices=DATASETS,
+    )
+    extra_strokes: int = _option(0, "images of synthetic handwriting to train on as well")
     validation_size: Optional[int] = _option(
         None, "last training images set apart for validation; 0 for none (auto: a sixth)"
     )
@@ -173,6 +183,7 @@ class TrainConfig:
         self._require("kernel_size", lambda size: size % 2 == 1 and size <= 27, "odd and at most 27")
         self._require("hidden", lambda units: units <= 1 << 16, "at most 65536")
         self._require("seed", lambda seed: seed < 1 << 32, "below 2**32")
+        self._require("extra_strokes", lambda count: count <= 1_000_000, "at most 1000000")
         self._require("shift", lambda pixels: pixels <= 27, "at most 27")
         self._require("rotation", lambda degrees: 0 <= degrees <= 180, "0 to 180")
         self._require("scale", lambda share: 0 <= share <= 0.9, "0 to 0.9")
@@ -191,6 +202,8 @@ class TrainConfig:
         self._require("rare_share", lambda share: 0 < share <= 1, "above 0 and at most 1")
         self._require("average_decay", lambda decay: 0 <= decay < 1, "at least 0 and below 1")
         self._require("learning_rate", lambda rate: rate > 0, "above 0")
+        if self.data is not None and self.dataset == "strokes":
+            raise UsageError("--dataset: strokes are made, they cannot be read from --data")
         if self.nesterov and self.momentum == 0:
             raise UsageError("--nesterov: needs a --momentum above 0")
         self._check_loss()

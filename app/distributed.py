@@ -9,6 +9,8 @@ import paddle
 from numpy.typing import NDArray
 from paddle import distributed, nn
 
+from app.errors import DataError
+
 
 class Processes:
     """The processes that train one network together; a single process when there was no launcher.
@@ -81,8 +83,18 @@ class Processes:
         digest = 0
         for tensor in network.state_dict().values():
             digest = zlib.crc32(tensor.numpy().tobytes(), digest)
+        if not self._all_equal(digest):
+            raise RuntimeError(f"process {self.rank} holds other parameters than another process")
+
+    def check_data(self, checksum: str) -> None:
+        """Raise DataError unless all processes hold the data of this checksum (hex).
+
+        A mirror may answer one process and fail another, which then takes synthetic handwriting.
+        """
+        if self.size > 1 and not self._all_equal(zlib.crc32(checksum.encode())):
+            raise DataError("the processes hold different data; choose them with --dataset or --data-dir")
+
+    def _all_equal(self, digest: int) -> bool:
         digests = paddle.to_tensor([digest, -digest], "int64")
         distributed.all_reduce(digests, distributed.ReduceOp.MAX)
-        highest, lowest = digests.numpy()[0], -digests.numpy()[1]
-        if highest != lowest:
-            raise RuntimeError(f"process {self.rank} holds other parameters than another process")
+        return bool(digests.numpy()[0] == -digests.numpy()[1])

@@ -27,6 +27,19 @@ class DataError(UserError):
     """A data file is missing, malformed or cannot be had."""
 
 
+class DownloadError(DataError):
+    """Data cannot be downloaded; the message lists what was tried.
+
+    Args:
+        message: all of it, in several lines.
+        reason: in a few words.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class CheckpointError(UserError):
     """A checkpoint or a run folder is missing, damaged, hostile, or of another network."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.datasets import SIDE
+from app.datasets import SIDE, strokes
 from app.doubt import LEAST_SCORE, score_of
 from app.errors import CheckpointError, FileError, PictureError
 from app.evaluation import softmax
@@ -114,12 +114,22 @@ class Recognizer:
         self._single = single
 
     def describe(self) -> str:
-        """Return which checkpoint it is and, if its JSON says so, how well it did on the validation data."""
-        metrics = self._checkpoint.metadata.get("metrics")
-        accuracy = metrics.get("validation_accuracy") if isinstance(metrics, dict) else None
-        if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
-            return str(self._checkpoint.path)
-        return f"{self._checkpoint.path} (validation accuracy {accuracy:.2%})"
+        """Return which checkpoint it is and, if its JSON says so, what it learned from and how well."""
+        known = []
+        data, metrics = (self._section(name) for name in ("data", "metrics"))
+        source = data.get("trained_on", data.get("name"))
+        if isinstance(source, str) and source.isprintable():
+            known.append(f"trained on {source}")
+        accuracy = metrics.get("validation_accuracy")
+        if isinstance(accuracy, float) and 0 <= accuracy <= 1:
+            # Whoever reads digits that people wrote must not take this figure for theirs.
+            on = f" on {strokes.NAME}" if data.get("is_synthetic") is True else ""
+            known.append(f"validation accuracy{on} {accuracy:.2%}")
+        return f"{self._checkpoint.path} ({', '.join(known)})" if known else str(self._checkpoint.path)
+
+    def _section(self, name: str) -> dict[str, Any]:
+        section = self._checkpoint.metadata.get(name)
+        return section if isinstance(section, dict) else {}
 
     def read(self, paths: Sequence[Path], top_k: int = 1) -> Iterator[Union[Prediction, PictureError]]:
         """Yield, for each picture file in order, its prediction, or the error if it cannot be read.

@@ -22,7 +22,7 @@ from app import runtime
 from app.averaging import MovingAverage
 from app.config import TrainConfig
 from app.console import TrainingDisplay
-from app.datasets import CLASSES, DataSet, split
+from app.datasets import CLASSES, DataSet, split, strokes
 from app.datasets.dataset import (
     MnistDataset,
     TrainingBatches,
@@ -48,6 +48,9 @@ class TrainResult:
     """What a run came to."""
 
     run_dir: Path
+    qualification: str
+    """What every accuracy has to say, ` on NAME` if the data are synthetic."""
+
     history: list[dict[str, Any]]
     """The records of metrics.jsonl, one per epoch."""
 
@@ -184,6 +187,13 @@ def _with_workers(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, workers=1 if is_shared else runtime.available_cores())
 
 
+def _with_dataset(config: TrainConfig, data: DataSet) -> TrainConfig:
+    """Return `config` with the data set settled, so that a resumed run has the same one."""
+    if config.data is not None or config.dataset != "auto":
+        return config
+    return dataclasses.replace(config, dataset="strokes" if data.is_synthetic else "mnist")
+
+
 def _create_run_dir(run_dir: Path, config: TrainConfig) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -204,7 +214,9 @@ class _Run:
         visible = display is not None and self.processes.is_first
         self.display = display if display and visible else TrainingDisplay(visible=False)
         self.data: DataSet = load_data(config)
+        self.config = config = _with_dataset(config, self.data)
         self.checksum = self.data.checksum()
+        self.processes.check_data(self.checksum)
         self.dataset = MnistDataset(self.data, "train", config.validation_size, config.rare_share)
         self.validation = split(self.data, config.validation_size).validation
         self.batches = batches_per_epoch(len(self.dataset), config)
@@ -269,8 +281,11 @@ class _Run:
         self.save_last()
         per_epoch = images_per_epoch(len(self.dataset), self.config)
         done = self.progress.epoch * per_epoch + self.progress.batch * self.config.batch_size
+        if self.data.note is not None:
+            self.display.line(self.data.note)
+        extra = f" ({self.config.extra_strokes:,} of them strokes)" if self.config.extra_strokes else ""
         self.display.line(
-            f"data: {self.data.name} from {self.data.source}: {len(self.dataset):,} training, "
+            f"data: {self.data.name} from {self.data.source}: {len(self.dataset):,} training{extra}, "
             f"{len(self.validation.images):,} validation, {len(self.data.test.images):,} test images"
         )
         self.display.start(self.config.epochs * per_epoch, done)
@@ -284,7 +299,7 @@ class _Run:
             self.display.close()
         self.processes.check_equal(self.network)
         if not self.processes.is_first:
-            return TrainResult(self.run_dir, self.progress.history, None, None)
+            return TrainResult(self.run_dir, self.data.qualification, self.progress.history, None, None)
         try:
             return self._report()
         except KeyboardInterrupt:
@@ -437,7 +452,14 @@ class _Run:
             "train_count": len(self.dataset),
             "validation_count": len(self.validation.images),
             "test_count": len(self.data.test.images),
+            "trained_on": self._trained_on(),
+            "is_synthetic": self.data.is_synthetic,
+            "note": self.data.note,
         }
+
+    def _trained_on(self) -> str:
+        extra = self.config.extra_strokes
+        return f"{self.data.name} and {extra:,} images of {strokes.NAME}" if extra else self.data.name
 
     def save_last(self, *, finished: bool = False) -> None:
         """Write the state of the run; `last.pdopt` alone is what a resume reads."""
@@ -485,7 +507,8 @@ class _Run:
             checkpoints.load_checkpoint(path), self.data, self.run_dir, self.progress.history
         )
         self.save_last(finished=True)
-        return TrainResult(self.run_dir, self.progress.history, report.validation, report.test)
+        history = self.progress.history
+        return TrainResult(self.run_dir, self.data.qualification, history, report.validation, report.test)
 
 
 def _build_optimizer(

@@ -13,7 +13,10 @@ from app.files import write_atomically
 from benchmarks.common import MACHINE, REPOSITORY, RESULTS
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
-NAMES = ("speed", "time_to_accuracy", *(f"accuracy_{preset}" for preset in PRESETS), "startup", "scaling")
+NAMES = (
+    *("speed", "time_to_accuracy", *(f"accuracy_{preset}" for preset in PRESETS)),
+    *("startup", "scaling", "strokes"),
+)
 
 
 def load_results(folder: Path) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from app.evaluation import evaluate, fit_temperature
 from app.training import TrainingStoppedError, train
 from benchmarks import accuracy, common, pictures, speed, table, time_to_accuracy
 
-NAMES = ("speed", "time_to_accuracy", "accuracy", "startup", "scaling", "pictures", "table")
+NAMES = (*("speed", "time_to_accuracy", "accuracy", "startup", "scaling", "pictures", "strokes", "table"),)
 UNDISTURBED = {"elapsed": 10.0, "cores_of_others": 0.0}
 ENVIRONMENT = {"processor": "Abacus", "cores": 2, "paddle": "3.3.1", "torch": None}
 
@@ -315,6 +315,20 @@ def test_startup_runs_and_writes_its_files(tmp_path: Path) -> None:
     assert document["modules"]["app.config"]["imports_paddle"] is False
     assert all(side["seconds"] > 0 for side in document["rounds"][0].values())
     assert (tmp_path / "startup.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_strokes_are_measured_on_their_own_and_on_other_digits(
+    tmp_path: Path, digits_directory: Path
+) -> None:
+    result = run("strokes", "--quick", "--results", tmp_path, "--data-dir", digits_directory)
+    assert result.returncode == 0, result.stderr
+    document = json.loads((tmp_path / "strokes.json").read_text())
+    measured = document["result"]
+    assert (measured["strokes"]["count"], measured["transfer"]["count"]) == (10_000, 200)
+    assert np.sum(measured["transfer"]["confusion_matrix"]) == 200
+    assert [finding["reached"] for finding in document["findings"]] == [False, False, True]
+    assert f"test images of IDX files in {digits_directory.name}" in result.stdout
+    assert (tmp_path / "strokes.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_tuning_of_the_environment_does_not_reach_a_side(monkeypatch: pytest.MonkeyPatch) -> None:

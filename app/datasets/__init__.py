@@ -38,11 +38,24 @@ class DataSet:
     train: Digits
     test: Digits
     validation: Optional[Digits] = None
+    extra: Optional[Digits] = None
+    """Digits of another source to train on as well; never to validate or test with."""
+
+    note: Optional[str] = None
+    """Why this data set was taken, if another one was wanted first."""
+
+    is_synthetic: bool = False
+    """Whether nobody wrote these digits."""
+
+    @property
+    def qualification(self) -> str:
+        """What every accuracy on these digits has to say, ` on NAME` if nobody wrote them."""
+        return f" on {self.name}" if self.is_synthetic else ""
 
     def checksum(self) -> str:
         """Return the SHA-256 (hex) of all images and labels, in order, whatever files they came in."""
         digest = hashlib.sha256()
-        for digits in (self.train, self.validation, self.test):
+        for digits in (self.train, self.validation, self.test, self.extra):
             if digits is not None:
                 digest.update(np.ascontiguousarray(digits.images).data)
                 digest.update(np.ascontiguousarray(digits.labels.astype("<i8")).data)
@@ -73,7 +86,8 @@ class Split(NamedTuple):
 def split(data: DataSet, validation_size: Optional[int] = None) -> Split:
     """Set the last `validation_size` training images apart for validation, as the tutorial does.
 
-    None keeps the data set's own validation part, or sets a sixth apart: MNIST's last 10,000 of 60,000.
+    None keeps the data set's own validation part, or sets a sixth apart: MNIST's last 10,000 of 60,000. The
+    extra digits of the data set all go to training.
 
     Raises:
         UsageError: nothing would be left to train on.
@@ -90,8 +104,10 @@ def split(data: DataSet, validation_size: Optional[int] = None) -> Split:
             f"--validation-size: {validation_size} leaves nothing to train on, "
             f"{data.source} has {len(images)} training images"
         )
-    return Split(
-        Digits(images[:boundary], labels[:boundary]),
-        Digits(images[boundary:], labels[boundary:]),
-        data.test,
-    )
+    train = Digits(images[:boundary], labels[:boundary])
+    if data.extra is not None:
+        extra = data.extra
+        train = Digits(
+            np.concatenate([train.images, extra.images]), np.concatenate([train.labels, extra.labels])
+        )
+    return Split(train, Digits(images[boundary:], labels[boundary:]), data.test)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -13,23 +14,58 @@ from numpy.typing import NDArray
 from app import runtime
 from app.augment import augment
 from app.config import TrainConfig
-from app.datasets import DataSet, make_imbalanced, split
+from app.datasets import DataSet, make_imbalanced, split, strokes
 from app.datasets.course_json import read_course_json
-from app.datasets.mnist import load_mnist
+from app.datasets.mnist import MIRRORS, load_mnist
+from app.errors import DownloadError, FileError
 from app.models import to_model_input
+
+PATIENCE = 12.0
+"""Seconds to wait for an unreachable network before strokes are taken for MNIST."""
 
 MODES = ("train", "valid", "eval")
 
 
-def load_data(config: TrainConfig) -> DataSet:
-    """Return the data set that `config` names: its JSON file, or MNIST from a folder or a mirror.
+def load_data(
+    config: TrainConfig, *, mirrors: Sequence[str] = MIRRORS, patience: float = PATIENCE
+) -> DataSet:
+    """Return the data set that `config` names, with its extra strokes.
+
+    That is its JSON file, or else MNIST from a folder or a mirror, or synthetic handwriting. With the data
+    set `auto` it is MNIST, or strokes if MNIST is in no folder and cannot be downloaded: the `note` says why.
+
+    Args:
+        config: its fields `data`, `data_dir`, `dataset` and `extra_strokes`.
+        mirrors: as in `download_mnist`.
+        patience: as in `download_mnist`, for `auto`.
 
     Raises:
-        DataError: it cannot be had, or a file is malformed.
+        DataError, FileError: it cannot be had, or a file is malformed.
     """
+    data = _load(config, mirrors, patience)
+    if config.extra_strokes:
+        extra = strokes.make_strokes(config.extra_strokes, strokes.EXTRA_SEED)
+        data = dataclasses.replace(data, extra=extra)
+    return data
+
+
+def _load(config: TrainConfig, mirrors: Sequence[str], patience: float) -> DataSet:
     if config.data is not None:
         return read_course_json(Path(config.data))
-    return load_mnist(runtime.data_directories(config.data_dir))
+    directories = runtime.data_directories(config.data_dir)
+    # Not where MNIST_DATA_DIR says: that folder is for MNIST, and may be many people's.
+    kept = Path(config.data_dir or runtime.REPOSITORY / "data") / "strokes"
+    if config.dataset == "strokes":
+        return strokes.load_strokes(kept)
+    if config.dataset == "mnist":
+        return load_mnist(directories, mirrors=mirrors)
+    try:
+        return load_mnist(directories, mirrors=mirrors, patience=patience)
+    except (DownloadError, FileError) as error:
+        reason = error.reason if isinstance(error, DownloadError) else str(error)
+        folders = " or ".join(map(str, directories))
+        note = f"MNIST is not in {folders} and cannot be downloaded ({reason}): training on {strokes.NAME}"
+        return dataclasses.replace(strokes.load_strokes(kept), note=note)
 
 
 class MnistDataset(paddle.io.Dataset):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import math
 import queue
 import sys
 import threading
@@ -24,7 +25,7 @@ from app.console import CommandParser, progress_bar, run_command
 from app.datasets import CLASSES, DataSet, Digits
 from app.datasets.course_json import refuse_existing, write_course_json
 from app.datasets.idx import read_digits
-from app.errors import DataError, UsageError
+from app.errors import DataError, DownloadError, UsageError
 from app.files import write_atomically
 from app.runtime import data_directories
 
@@ -91,24 +92,33 @@ def load_mnist(
     files: Mapping[str, PublishedFile] = FILES,
     timeout: float = TIMEOUT,
     time_limit: float = TIME_LIMIT,
+    patience: float = math.inf,
 ) -> DataSet:
     """Read the first folder that holds all four files; if none does, download them into the first.
 
     Args:
         directories: at least one, in order of preference. A folder without all four files is passed over.
-        mirrors, files, timeout, time_limit: as in `download_mnist`.
+        mirrors, files, timeout, time_limit, patience: as in `download_mnist`.
 
     Returns:
         The data set, without validation part. It is named `MNIST` only if its arrays are MNIST's.
 
     Raises:
-        DataError: a file that is there is broken, or the download failed.
+        DataError: a file that is there is broken.
+        DownloadError, FileError: as in `download_mnist`.
     """
     for directory in directories:
         found = find_files(directory)
         if found is not None:
             return _read(directory, found)
-    download_mnist(directories[0], mirrors=mirrors, files=files, timeout=timeout, time_limit=time_limit)
+    download_mnist(
+        directories[0],
+        mirrors=mirrors,
+        files=files,
+        timeout=timeout,
+        time_limit=time_limit,
+        patience=patience,
+    )
     return _read(directories[0], DigitFiles(*(directories[0] / name for name in FILES)))
 
 
@@ -154,6 +164,7 @@ def download_mnist(
     files: Mapping[str, PublishedFile] = FILES,
     timeout: float = TIMEOUT,
     time_limit: float = TIME_LIMIT,
+    patience: float = math.inf,
 ) -> None:
     """Download the files that the folder lacks, each from the first mirror that delivers it.
 
@@ -165,10 +176,13 @@ def download_mnist(
         files: the names, checksums and sizes to expect.
         timeout: seconds to wait for a connection, and for more data on it.
         time_limit: seconds for one file from one mirror.
+        patience: seconds to wait for one file from all mirrors together while nothing arrives; each is given
+            an equal share of what is left.
 
     Raises:
-        DataError: a file there has other bytes than expected, the folder cannot be made, or no mirror
-            delivers a file; then the message has a line for each mirror.
+        DataError: a file there has other bytes than expected.
+        DownloadError: the folder cannot be made, or no mirror delivers a file; then the message has a line
+            for each mirror.
         FileError: the folder cannot be written to.
     """
     order = list(dict.fromkeys(mirrors))
@@ -176,10 +190,14 @@ def download_mnist(
     # Smallest first: a folder that cannot be written to shows after kilobytes, not megabytes.
     for name in sorted(missing, key=lambda name: files[name].size):
         faults: dict[str, str] = {}
+        left = patience
         for mirror in tuple(order):
+            wait = min(timeout, left / (len(order) - len(faults)))
+            started = time.monotonic()
             try:
-                content = _download(f"{mirror.rstrip('/')}/{name}", files[name], timeout, time_limit)
+                content = _download(f"{mirror.rstrip('/')}/{name}", files[name], wait, time_limit)
             except _MirrorError as fault:
+                left -= min(wait, time.monotonic() - started)
                 faults[mirror] = _one_line(str(fault))
                 order.remove(mirror)
                 order.append(mirror)
@@ -187,7 +205,8 @@ def download_mnist(
                 _store(directory / name, content)
                 break
         else:
-            raise DataError(_describe_failure(directory, name, files, faults))
+            reasons = "; ".join(dict.fromkeys(faults.values()))
+            raise DownloadError(_describe_failure(directory, name, files, faults), reasons)
 
 
 def _is_present(path: Path, published: PublishedFile) -> bool:
@@ -209,7 +228,8 @@ def _store(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path.parent}: cannot be made a folder ({error.strerror or error})") from error
+        reason = f"{path.parent}: cannot be made a folder ({error.strerror or error})"
+        raise DownloadError(reason, reason) from error
     write_atomically(path, content)
 
 
@@ -238,8 +258,10 @@ def _download(url: str, published: PublishedFile, timeout: float, time_limit: fl
     with progress_bar(published.size, "B", url.rpartition("/")[2], scale=True) as bar:
         while len(content) < published.size:
             try:
-                part = parts.get(timeout=max(0.0, deadline - time.monotonic()))
+                part = parts.get(timeout=min(timeout, max(0.0, deadline - time.monotonic())))
             except queue.Empty:
+                if time.monotonic() < deadline:
+                    raise _MirrorError(_no_answer(timeout)) from None
                 raise _MirrorError(f"not complete after {time_limit:g} s") from None
             if isinstance(part, Exception):
                 raise _MirrorError(_reason(part, timeout)) from part
@@ -286,12 +308,16 @@ def _reason(error: BaseException, timeout: float) -> str:
         return _reason(error.reason, timeout)
     # Until Python 3.10 a socket's time-out is a class of its own.
     if isinstance(error, OSError) and "timed out" in str(error):
-        return f"no answer within {timeout:g} s"
+        return _no_answer(timeout)
     if isinstance(error, http.client.RemoteDisconnected):
         return "closed the connection without an answer"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _no_answer(timeout: float) -> str:
+    return f"no answer within {timeout:.2g} s"
 
 
 def _one_line(text: str) -> str:

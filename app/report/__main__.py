@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from app import runtime
+from app.config import DATASETS
 from app.console import CommandParser, run_command
 from app.evaluation import Evaluation, format_accuracy
 from app.files import make_directory, write_json
@@ -37,6 +38,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "--data", metavar="FILE", help="evaluate on this file in the tutorial's format instead"
     )
     parser.add_argument(
+        "--dataset", choices=DATASETS, help="evaluate on MNIST or on synthetic handwriting instead"
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -50,8 +54,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
     checkpoints = [load_checkpoint(resolve_checkpoint(run)) for run in options.runs]
     config = recorded_config(checkpoints[0])
-    if options.data_dir or options.data:
-        config = replace(config, data_dir=options.data_dir, data=options.data)
+    if options.data_dir or options.data or options.dataset:
+        dataset = options.dataset or "mnist"
+        config = replace(config, data_dir=options.data_dir, data=options.data, dataset=dataset)
     data = load_data(config)
     if len(checkpoints) > 1:
         _report_ensemble(checkpoints, data, options.out)
@@ -66,8 +71,8 @@ def _report_one(checkpoint: Checkpoint, data: DataSet, run: Path, out: Optional[
     history = read_history(path.with_name("metrics.jsonl"))
     report = write_report(checkpoint, data, out_dir, history)
     sys.stdout.write(
-        f"validation accuracy: {_accuracy(report.validation)}\n"
-        f"test accuracy: {_accuracy(report.test)}\n"
+        f"validation accuracy{data.qualification}: {_accuracy(report.validation)}\n"
+        f"test accuracy{data.qualification}: {_accuracy(report.test)}\n"
         f"report: {report.html}\n"
     )
 
@@ -77,8 +82,8 @@ def _report_ensemble(checkpoints: Sequence[Checkpoint], data: DataSet, out: Opti
     names = [str(checkpoint.path) for checkpoint in checkpoints]
     for name, scores in zip([*names, f"average of {len(names)}"], [*ensemble.members, ensemble.average]):
         sys.stdout.write(
-            f"{name}: validation accuracy: {_accuracy(scores.validation)}, "
-            f"test accuracy: {_accuracy(scores.test)}\n"
+            f"{name}: validation accuracy{data.qualification}: {_accuracy(scores.validation)}, "
+            f"test accuracy{data.qualification}: {_accuracy(scores.test)}\n"
         )
     if out is not None:
         make_directory(out)

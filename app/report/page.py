@@ -127,7 +127,9 @@ def _render_validation(findings: Findings) -> str:
         if findings.is_training_data
         else "The digits that training on this data would hold out."
     )
-    return _card("Validation accuracy", _render_scores(findings.validation, note))
+    return _card(
+        f"Validation accuracy{findings.data.qualification}", _render_scores(findings.validation, note)
+    )
 
 
 def _render_test(findings: Findings) -> str:
@@ -137,7 +139,7 @@ def _render_test(findings: Findings) -> str:
         if findings.is_training_data
         else "Whether these digits played a part in training or in choosing this checkpoint is not known."
     )
-    return _card("Test accuracy", _render_scores(findings.test, note))
+    return _card(f"Test accuracy{findings.data.qualification}", _render_scores(findings.test, note))
 
 
 def _render_scores(scores: Evaluation, note: str) -> str:
@@ -162,7 +164,7 @@ def _render_summary(findings: Findings) -> str:
         "Checkpoint": findings.checkpoint.path,
         "Epoch": metadata.get("epoch"),
         "Parameters": f"{sum(math.prod(p.shape) for p in parameters):,}",
-        "Trained on": trained_on.get("name"),
+        "Trained on": trained_on.get("trained_on", trained_on.get("name")),
         "Training, validation, test digits": None if None in counts else ", ".join(map(str, counts)),
         "Epochs trained": len(findings.history) or None,
         "Training time": f"{seconds:.1f} s" if seconds else None,
