@@ -274,7 +274,7 @@ _DEFAULT = TrainConfig(
     hidden=128,
     shift=1,
     batch_size=256,
-    epochs=6,
+    epochs=5,
     learning_rate=0.3,
     momentum=0.9,
     nesterov=True,
@@ -290,8 +290,11 @@ PRESETS = {
         preset="softmax-regression", network="softmax-regression", batch_size=32, learning_rate=0.2
     ),
     "default": _DEFAULT,
-    # The quickest way to 99.0%; in so short a run weights need no decay.
-    "fast": dataclasses.replace(_DEFAULT, preset="fast", epochs=2, weight_decay=0.0),
+    # The quickest way to 99.0%: so short a run needs the smaller batch's larger number of steps, and no
+    # weight decay.
+    "fast": dataclasses.replace(
+        _DEFAULT, preset="fast", epochs=2, batch_size=128, learning_rate=0.2, weight_decay=0.0
+    ),
     # The most accurate, and the one for people's own pictures: a wider network, and digits that lean, bend,
     # and are written with thicker, thinner and softer pens than MNIST's.
     "best": dataclasses.replace(
