@@ -22,6 +22,7 @@ _SKIP = 0.04
 _SMALLEST_DIGIT = 0.45
 _DETACHED = 0.2
 _HALVES_GAP = 0.3
+_STACKED_GAP = 0.12
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -138,9 +139,9 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density) -> Layout:
         return Layout(labels, (), ())
     clutter = tuple(piece.labels[0] for piece in pieces if is_no_stroke(piece, min(labels.shape)))
     main = choose_main(pieces, clutter)
-    pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main)]
+    pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
-    groups = drop_strangers(attach_small(groups))
+    groups = drop_strangers(stack_halves(attach_small(groups)))
     return Layout(labels, tuple(tuple(line) for line in to_lines(groups)), clutter)
 
 
@@ -166,12 +167,25 @@ def is_no_stroke(piece: Piece, short: int) -> bool:
     return not piece.is_stroke and piece.side > 0.02 * short
 
 
-def is_clutter(piece: Piece, main: Piece) -> bool:
+def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece lies in the outer tenth of the picture and along it: what is left of a table's line."""
+    height, width = shape
+    left, top, right, bottom = piece.box
+    is_level = right - left > 3 * (bottom - top) and (bottom < 0.1 * height or top > 0.9 * height)
+    is_upright = bottom - top > 3 * (right - left) and (right < 0.1 * width or left > 0.9 * width)
+    return is_level or is_upright
+
+
+def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is no writing: a blob or a speck beside the main stroke, or what the frame cuts off.
 
     Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow
     or the line of a table lies along it.
     """
+    if is_beside_frame(piece, shape) and not is_beside_frame(main, shape):
+        is_one = not piece.touches and piece.height > 0.6 * main.height and piece.width > 0.6 * main.width
+        if not is_one:
+            return True
     if piece.touches and not main.touches:
         is_alike = 0.6 * main.side < piece.side < 1.6 * main.side and piece.width < 2 * main.width
         if not is_alike or piece.contact > 3 * main.width:
@@ -237,6 +251,25 @@ def attach_small(groups: list[Piece]) -> list[Piece]:
         if gap(owner.box, small.box) == 0 or (is_part and gap(owner.box, small.box) <= _DETACHED * tallest):
             large[nearest] = join([owner, small])
     return large
+
+
+def stack_halves(groups: list[Piece]) -> list[Piece]:
+    """Return the groups, those joined that are the upper and lower part of one digit, as of a broken five.
+
+    Digits of two lines have more room between them, and are together much taller than wide.
+    """
+    for upper in groups:
+        for lower in groups:
+            whole = join([upper, lower])
+            width = whole.box[2] - whole.box[0]
+            shared = min(upper.box[2], lower.box[2]) - max(upper.box[0], lower.box[0])
+            narrower = min(upper.box[2] - upper.box[0], lower.box[2] - lower.box[0])
+            is_below = lower.box[1] > upper.box[1] + 0.5 * upper.height
+            is_close = lower.box[1] - upper.box[3] < _STACKED_GAP * whole.height
+            if is_below and is_close and shared > 0.3 * narrower and whole.height < 2 * width:
+                rest = [group for group in groups if group not in (upper, lower)]
+                return stack_halves([*rest, whole])
+    return groups
 
 
 def drop_strangers(groups: list[Piece]) -> list[Piece]:

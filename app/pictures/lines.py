@@ -195,8 +195,10 @@ def bridge(density: Density, thickness: int) -> Density:
     upright = np.zeros((reach, reach), np.uint8)
     upright[:, reach // 2] = 1
     falling = np.eye(reach, dtype=np.uint8)
+    # Beyond the frame is no ink that a bridge could lead to.
+    padded = np.pad(density, reach)
     bridged = [
-        cv2.morphologyEx(density, cv2.MORPH_CLOSE, kernel)
+        cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[reach:-reach, reach:-reach]
         for kernel in (upright, falling, np.ascontiguousarray(falling[::-1]))
     ]
     mended: Density = np.maximum.reduce(bridged)
