@@ -23,7 +23,7 @@ from app.datasets.dataset import load_data
 from app.datasets.mnist import load_mnist
 from app.datasets.strokes import BLOCK, CHECKSUM, SKELETONS, load_strokes, main, make_strokes
 from app.errors import DataError, FileError, UsageError
-from app.pictures import centre_of_mass, find_digits
+from app.pictures import centre_of_mass
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMALL = replace(
@@ -73,12 +73,6 @@ def test_images_have_the_form_of_mnist(some: Digits) -> None:
         # Ink is not cut off for the sake of the centre.
         is_at_the_edge = image[[0, -1]].any() or image[:, [0, -1]].any()
         assert is_at_the_edge or all(abs(place - 14) <= 0.501 for place in centre_of_mass(image))
-
-
-def test_the_reader_of_pictures_takes_them_for_mnist_and_leaves_them_as_they_are(some: Digits) -> None:
-    for image in some.images[:100]:
-        (found,) = find_digits(image.astype(np.float32))
-        np.testing.assert_array_equal(found.image, image)
 
 
 def test_every_digit_is_as_likely(some: Digits) -> None:

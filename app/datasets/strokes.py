@@ -518,7 +518,7 @@ def draw_contact_sheet(digits: Digits, columns: int = 24, rows: int = 2) -> byte
         lines.append(grid.transpose(0, 2, 1, 3).reshape(rows * side, columns * side))
     sheet = Image.fromarray(np.vstack(lines))
     buffer = io.BytesIO()
-    sheet.resize((2 * sheet.width, 2 * sheet.height)).save(buffer, format="PNG")
+    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
