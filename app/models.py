@@ -202,7 +202,7 @@ def _parameter_shapes(
 
 
 def compute_logits(
-    network: nn.Layer, images: NDArray[np.uint8], batch_size: int = 250
+    network: nn.Layer, images: NDArray[np.uint8], batch_size: int = 125
 ) -> NDArray[np.float32]:
     """Return the logits, float32 [N, 10], of uint8 [N, 28, 28] pictures, computed in eval mode.
 

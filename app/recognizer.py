@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from app.datasets import SIDE
-from app.errors import CheckpointError, PictureError
+from app.doubt import LEAST_SCORE, score_of
+from app.errors import CheckpointError, FileError, PictureError
 from app.evaluation import softmax
-from app.pictures import Box, DigitImage, read_digits
+from app.files import write_atomically
+from app.pictures import Box, Guess, Page, read_page
+from app.pictures import Candidate as Cut
 
 BATCH_PICTURES = 256
 
-# A second digit at least this probable is worth a warning. On MNIST's 10,000 validation images and a network
-# of 99.11% accuracy, trained on the other 50,000, it warned of 1.2% of the images and 45% of the mistakes.
-LIKELY_PROBABILITY = 0.2
+# Characters of a picture's path that are kept in the name of a file: with four bytes each, 255 hold them.
+_LONGEST_NAME = 55
+
+# A reading in doubt has a second candidate if that is at least this probable.
+LIKELY_PROBABILITY = 0.1
+
+# What a further digit costs, and how much the ink's looks count beside the reading, both against the negative
+# log-probability of a digit. Chosen on simulated pictures of MNIST's validation digits (`tests/photos.py`).
+_DIGIT_COST = 0.3
+_INK_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,9 @@ class DigitReading:
     box: Box
     """Left, top, right, bottom of its ink, in pixels of the upright picture."""
 
+    score: float
+    """How sure it is that this is that digit: see `app/doubt.py`."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -52,15 +67,32 @@ class Prediction:
 
     path: str
     text: str
-    """The digits read, as written: empty if there are none."""
+    """The digits read, as written, lines joined by line feeds: empty if there are none."""
 
     digits: tuple[DigitReading, ...]
+    score: float
+    """Of the least sure digit; 0 if there is none."""
+
     warning: Optional[str]
     """A sentence that says why the reading is in doubt, or None."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the keys `path`, `text`, `digits` and `warning` as plain JSON values."""
+        """Return the keys `path`, `text`, `digits`, `score` and `warning` as plain JSON values."""
         return asdict(self)
+
+
+class Reading(NamedTuple):
+    """A prediction with what it was made from."""
+
+    prediction: Prediction
+    images: tuple[NDArray[np.uint8], ...]
+    """uint8 [28, 28] for each digit: what the network saw."""
+
+    probabilities: NDArray[np.float64]
+    """float64 [K, 10], of each digit."""
+
+    stages: dict[str, NDArray[Any]]
+    """The picture after each stage of the pipeline; empty unless asked for."""
 
 
 class Recognizer:
@@ -68,16 +100,18 @@ class Recognizer:
 
     Args:
         checkpoint: a `.pdparams` file, or a run folder, whose best (else last) one is taken.
+        single: whether each picture is known to show one digit.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or of another network.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, single: bool = False) -> None:
         # Paddle takes a second to import; who only looks for a checkpoint need not wait for it.
         from app.checkpoint import load_checkpoint, resolve_checkpoint
 
         self._checkpoint = load_checkpoint(resolve_checkpoint(checkpoint))
+        self._single = single
 
     def describe(self) -> str:
         """Return which checkpoint it is and, if its JSON says so, how well it did on the validation data."""
@@ -94,46 +128,102 @@ class Recognizer:
             paths: the files, read and recognised `BATCH_PICTURES` at a time.
             top_k: how many candidates to give for each digit, 1 to 10.
         """
-        for start in range(0, len(paths), BATCH_PICTURES):
-            yield from self._read_batch(paths[start : start + BATCH_PICTURES], top_k)
+        for reading in self.look(paths, top_k):
+            yield reading.prediction if isinstance(reading, Reading) else reading
 
-    def _read_batch(self, paths: Sequence[Path], top_k: int) -> Iterator[Union[Prediction, PictureError]]:
-        pictures = [_try_to_read(path) for path in paths]
-        found = [digit for picture in pictures if isinstance(picture, list) for digit in picture]
-        probabilities = iter(self._probabilities([digit.image for digit in found]))
-        for path, picture in zip(paths, pictures):
-            if isinstance(picture, PictureError):
-                yield picture
-            else:
-                yield _predict(path, picture, list(islice(probabilities, len(picture))), top_k)
+    def look(
+        self, paths: Sequence[Path], top_k: int = 1, keep_stages: bool = False
+    ) -> Iterator[Union[Reading, PictureError]]:
+        """Yield the same as `read`, with the images that the network saw and, if asked for, all stages."""
+        size = 1 if keep_stages else BATCH_PICTURES
+        for start in range(0, len(paths), size):
+            batch = paths[start : start + size]
+            pages = [_try_to_read(path, keep_stages) for path in batch]
+            guesses = [guess for page in pages if isinstance(page, Page) for guess in page.guesses]
+            logits = iter(self._logits([cut.digit.image for guess in guesses for cut in guess.candidates]))
+            for path, page in zip(batch, pages):
+                if isinstance(page, PictureError):
+                    yield page
+                else:
+                    seen = [np.array(list(islice(logits, len(guess.candidates)))) for guess in page.guesses]
+                    yield _choose(path, page, seen, top_k, self._single)
 
-    def _probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    def _logits(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         from app.models import compute_logits
 
         stacked = np.array(images, np.uint8).reshape(-1, SIDE, SIDE)
         logits = compute_logits(self._checkpoint.network, stacked)
         if not np.isfinite(logits).all():
             raise CheckpointError(f"{self._checkpoint.path}: the network's outputs are not finite numbers")
-        return softmax(logits)
+        return logits
 
 
-def _try_to_read(path: Path) -> Union[list[DigitImage], PictureError]:
+def _try_to_read(path: Path, keep_stages: bool) -> Union[Page, PictureError]:
     try:
-        return read_digits(path)
+        return read_page(path, keep_stages)
     except PictureError as error:
         return error
 
 
-def _predict(
-    path: Path, found: Sequence[DigitImage], probabilities: Sequence[NDArray[np.float64]], top_k: int
-) -> Prediction:
+def _choose(
+    path: Path, page: Page, logits: Sequence[NDArray[np.float32]], top_k: int, single: bool
+) -> Reading:
+    """Return the reading of the guess whose ink looks and reads best; `logits` has [K, 10] for each guess."""
+    best: Optional[tuple[float, Guess, NDArray[np.float32], list[int]]] = None
+    for guess, rows in zip(page.guesses, logits):
+        costs = -np.log(softmax(rows).max(axis=1)) + [cut.strangeness for cut in guess.candidates]
+        chosen = [pick_one(guess, costs)] if single else cut_lines(guess, costs)
+        merit = _INK_WEIGHT * guess.likelihood - float(costs[chosen].mean())
+        if best is None or merit > best[0]:
+            best = merit, guess, rows, chosen
+    if best is None:
+        nothing = Prediction(str(path), "", (), 0.0, "the picture holds no ink")
+        return Reading(nothing, (), np.empty((0, 10)), {})
+    _, guess, rows, chosen = best
+    cuts = [guess.candidates[index] for index in chosen]
+    return _to_reading(path, cuts, rows[chosen], guess, top_k)
+
+
+def _to_reading(path: Path, cuts: list[Cut], rows: NDArray[np.float32], guess: Guess, top_k: int) -> Reading:
+    probabilities = softmax(rows)
     rankings = [_rank(row) for row in probabilities]
+    scores = [score_of(row, guess.likelihood) for row in rows]
     digits = tuple(
-        DigitReading(ranking[0].digit, ranking[0].probability, ranking[:top_k], digit.box)
-        for digit, ranking in zip(found, rankings)
+        DigitReading(ranking[0].digit, ranking[0].probability, ranking[:top_k], cut.digit.box, score)
+        for cut, ranking, score in zip(cuts, rankings, scores)
     )
-    text = "".join(str(reading.digit) for reading in digits)
-    return Prediction(str(path), text, digits, _doubt(rankings))
+    lines = [
+        "".join(str(digit.digit) for digit, cut in zip(digits, cuts) if cut.line == number)
+        for number in sorted({cut.line for cut in cuts})
+    ]
+    prediction = Prediction(str(path), "\n".join(lines), digits, min(scores), _doubt(rankings, scores))
+    return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
+
+
+def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:
+    """Return the candidates that take every piece of ink once, at the least cost, in reading order."""
+    chosen: list[int] = []
+    for line, count in enumerate(guess.lines):
+        # The cheapest way to read the first 0, 1, ... pieces: its cost and its candidates.
+        best: list[tuple[float, list[int]]] = [(0.0, []), *[(np.inf, [])] * count]
+        cuts = [(cut, index) for index, cut in enumerate(guess.candidates) if cut.line == line]
+        for cut, index in sorted(cuts, key=lambda one: one[0].last):
+            before, digits = best[cut.first]
+            cost = before + float(costs[index]) + _DIGIT_COST
+            if cost < best[cut.last + 1][0]:
+                best[cut.last + 1] = cost, [*digits, index]
+        chosen += best[count][1]
+    return chosen
+
+
+def pick_one(guess: Guess, costs: NDArray[np.float64]) -> int:
+    """Return the candidate that is the only digit: it reads well and is not much smaller than the others."""
+    sides = np.array([_longest_side(cut.digit.box) for cut in guess.candidates])
+    return int(np.argmin(costs - 2 * np.log(sides / sides.max())))
+
+
+def _longest_side(box: Box) -> int:
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def _rank(probabilities: NDArray[np.float64]) -> tuple[Candidate, ...]:
@@ -141,16 +231,37 @@ def _rank(probabilities: NDArray[np.float64]) -> tuple[Candidate, ...]:
     return tuple(Candidate(int(digit), float(probabilities[digit])) for digit in order)
 
 
-def _doubt(rankings: Sequence[Sequence[Candidate]]) -> Optional[str]:
-    """Return why a reading is in doubt: no ink, or a second digit of at least `LIKELY_PROBABILITY`."""
-    if not rankings:
-        return "the picture holds no ink"
-    doubtful = [
-        f"the {ranking[0].digit} may be a {ranking[1].digit} ({ranking[1].probability:.1%})"
-        for ranking in rankings
-        if ranking[1].probability >= LIKELY_PROBABILITY
-    ]
+def _doubt(rankings: Sequence[Sequence[Candidate]], scores: Sequence[float]) -> Optional[str]:
+    """Return why a reading is in doubt: a digit's score is low, and a second one is likely, or none is."""
+    doubtful = []
+    for (first, second, *_), score in zip(rankings, scores):
+        if score >= LEAST_SCORE:
+            continue
+        if second.probability >= LIKELY_PROBABILITY:
+            doubtful.append(f"the {first.digit} may be a {second.digit} ({second.probability:.1%})")
+        else:
+            doubtful.append(f"the {first.digit} hardly looks like a digit")
     return ", ".join(doubtful) or None
+
+
+def save_images(folder: Path, reading: Reading) -> None:
+    """Write each digit as the network saw it, 28x28, as `PICTURE-NUMBER.png` with numbers in reading order.
+
+    PICTURE is the picture's path with `_` between its folders, cut to what a file name may hold.
+
+    Raises:
+        FileError: the folder cannot be made or written to.
+    """
+    path = Path(reading.prediction.path)
+    name = "_".join(part for part in path.parts if part not in (path.anchor, ".."))[-_LONGEST_NAME:]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    for number, image in enumerate(reading.images, start=1):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        write_atomically(folder / f"{name}-{number}.png", buffer.getvalue())
 
 
 def find_checkpoint(checkpoints: Path) -> Path:

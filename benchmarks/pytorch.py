@@ -71,8 +71,16 @@ def train(
     size = choices.batch_size
     batches = min(batches, len(images) // size)
     network = build(choices).to(memory_format=LAYOUTS[layout])
+    # Weights decay; biases and norms, which have one dimension, do not.
+    groups = [
+        {
+            "params": [value for value in network.parameters() if (value.ndim > 1) == is_weight],
+            "weight_decay": choices.weight_decay if is_weight else 0.0,
+        }
+        for is_weight in (True, False)
+    ]
     optimizer = torch.optim.SGD(
-        network.parameters(), choices.learning_rate, choices.momentum, nesterov=choices.nesterov, fused=True
+        groups, choices.learning_rate, choices.momentum, nesterov=choices.nesterov, fused=True
     )
     schedule = None
     if choices.schedule == "one-cycle":

@@ -29,7 +29,7 @@ def command_sides() -> Sides:
     def measure(*command: object) -> dict[str, Any]:
         return {"seconds": common.run(*command).seconds}
 
-    checkpoint = Path("checkpoints", "pretrained", "default.pdparams")
+    checkpoint = Path("checkpoints", "pretrained", "best.pdparams")
     picture = Path("data", "samples", "0_black_pen.png")
     sides: dict[str, Callable[[], dict[str, Any]]] = {
         PREDICT: partial(measure, "predict.py", "--checkpoint", checkpoint, picture),

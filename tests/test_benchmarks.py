@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,9 @@ from app.datasets import Digits
 from app.errors import UserError
 from app.evaluation import evaluate, fit_temperature
 from app.training import TrainingStoppedError, train
-from benchmarks import accuracy, common, speed, table, time_to_accuracy
+from benchmarks import accuracy, common, pictures, speed, table, time_to_accuracy
 
-NAMES = ("speed", "time_to_accuracy", "accuracy", "startup", "scaling", "table")
+NAMES = ("speed", "time_to_accuracy", "accuracy", "startup", "scaling", "pictures", "table")
 UNDISTURBED = {"elapsed": 10.0, "cores_of_others": 0.0}
 ENVIRONMENT = {"processor": "Abacus", "cores": 2, "paddle": "3.3.1", "torch": None}
 
@@ -198,7 +199,7 @@ def score_of(accuracy: float, **changes: object) -> dict[str, object]:
     return {
         **{"accuracy": accuracy, "correct": round(10_000 * accuracy), "count": 10_000},
         **{"first_half": accuracy - 0.001, "second_half": accuracy + 0.001, "seconds": 60.0},
-        **{"calibration_error": 0.004, "scaled_calibration_error": 0.001, "temperature": 1.5},
+        **{"calibration_error": 0.001, "scaled_calibration_error": 0.004, "temperature": 1.5},
         **{"validation_accuracy": 0.99, **changes},
     }
 
@@ -223,7 +224,8 @@ def test_mean_ensemble_and_calibration_of_a_preset_are_judged_by_its_targets() -
 
 
 def test_calibration_without_validation_is_judged_and_said_unscaled() -> None:
-    bare = score_of(0.997, temperature=None, scaled_calibration_error=None, validation_accuracy=None)
+    nothing = {"temperature": None, "scaled_calibration_error": None, "validation_accuracy": None}
+    bare = score_of(0.997, calibration_error=0.004, **nothing)
     findings = accuracy.summarise("best", "", [bare] * 3, bare, judged=True)
     (error,) = [finding for finding in findings if finding.what.startswith("calibration error of a seed")]
     assert "0.400%" in error.measured
@@ -366,3 +368,129 @@ def test_pytorchs_example_trains(digits_directory: Path) -> None:
     )
     assert len(result["history"]) == 1
     assert 0 < result["history"][0]["seconds"] < 60
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "source"),
+    [
+        ("7_desk.jpg", "7", "mine"),
+        ("phone/2024_1.png", "2024", "mine/phone"),
+        ("phone/12-345.png", "12\n345", "mine/phone"),
+        ("phone/7/IMG_0001.jpg", "7", "mine/phone"),
+        ("3/4_1.png", "3", "mine"),
+        ("none_cat.png", "", "mine"),
+        ("none/cat.png", "", "mine"),
+    ],
+)
+def test_a_picture_is_labelled_by_its_folder_or_its_name(file: str, text: str, source: str) -> None:
+    sample = pictures.label(Path("my", "mine", file), Path("my", "mine"))
+    assert sample is not None
+    assert (sample.text, sample.source) == (text, source)
+
+
+@pytest.mark.parametrize("file", ["IMG_0001.jpg", "7th.png", "cat.png", "nonesuch.png", "scan/20b.png"])
+def test_a_name_that_only_looks_like_a_label_is_none(file: str) -> None:
+    assert pictures.label(Path("2024", file), Path("2024")) is None
+
+
+def outcome(
+    text: str, read: str, source: str = "a", doubt: float = 0.0, severity: float = 0.0, warned: bool = False
+) -> pictures.Outcome:
+    return pictures.Outcome(pictures.Sample(Path("x"), text, source, severity), read, doubt, warned)
+
+
+def test_a_split_or_refused_digit_is_wrong_and_no_digit_must_be_warned_of() -> None:
+    assert outcome("7", "7").is_right
+    assert outcome("7", "7", warned=True).is_right
+    assert not outcome("7", "77").is_right
+    assert not outcome("7", "").is_right
+    assert not outcome("", "7").is_right
+    assert outcome("", "7", warned=True).is_right
+
+
+def test_every_source_counts_the_same_in_the_mean() -> None:
+    sources = pictures.by_source(
+        [outcome("1", "1", "a"), outcome("1", "2", "b"), outcome("1", "1", "b"), outcome("", "1", "c")]
+    )
+    assert list(sources) == ["a", "b", "c"]
+    (finding,) = pictures.find(sources, are_simulated=False)
+    assert finding.measured == "75.00%"
+
+
+def test_single_digits_and_numbers_have_their_own_targets() -> None:
+    outcomes = [outcome("1", "1", "photo/ink")] * 49 + [outcome("1", "", "cell/line")]
+    outcomes += [outcome("2024", "2024", "number/ink")] * 9 + [outcome("2024", "202", "number/ink")]
+    outcomes += [outcome("12\n34", "", "number/two-lines"), outcome("", "", "none/blank")]
+    rows = {row.what: row for row in pictures.find(pictures.by_source(outcomes), are_simulated=True)}
+    assert (rows["one digit"].measured, rows["one digit"].reached) == ("98.00%", True)
+    assert rows["numbers of four digits"].measured == "90.00%"
+    assert rows["numbers of four digits"].reached is False
+    assert rows["number: mean over 2 kinds"].measured == "45.00%"
+
+
+def test_severity_falls_into_thirds() -> None:
+    severities = (0, 0.3, 0.5, 0.7, 1)
+    outcomes = [outcome("1", "1", severity=severity) for severity in severities]
+    thirds = [[one.sample.severity for one in pictures.band(outcomes, number)] for number in range(3)]
+    assert thirds == [[0, 0.3], [0.5], [0.7, 1]]
+
+
+def test_auroc_counts_pairs() -> None:
+    assert pictures.auroc([0.1, 0.2], [0.3, 0.9]) == 1.0
+    assert pictures.auroc([0.1, 0.5], [0.3, 0.5]) == (1 + 0 + 1 + 0.5) / 4
+    assert pictures.auroc([0.1], [float("inf")]) == 1.0
+
+
+def test_mistakes_are_shown_by_turns_of_the_sources() -> None:
+    mistakes = [outcome("1", str(number), source) for number, source in enumerate("aaabbc")]
+    assert [one.read for one in pictures.spread(mistakes, 5)] == ["0", "3", "5", "1", "4"]
+
+
+def test_peak_memory_is_not_that_of_the_benchmark_itself() -> None:
+    size = 300 << 20
+    assert np.ones(size, np.uint8).all()
+    own = pictures.measure("-c", "pass")["peak_memory"]
+    assert own < size / 2
+    used = pictures.measure("-c", f"b = bytearray(b'1' * {size // 2})")["peak_memory"]
+    assert size / 2 < used - own < size
+
+
+def test_pictures_reads_a_folder_of_labelled_pictures(tmp_path: Path, tutorial_checkpoint: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "pens").mkdir(parents=True)
+    samples = common.REPOSITORY / "data" / "samples"
+    shutil.copy(samples / "0_black_pen.png", folder / "pens" / "0_1.png")
+    shutil.copy(samples / "0_black_pen.png", folder / "unlabelled.png")
+    (folder / "5_broken.png").write_bytes(b"no picture")
+    result = run("pictures", folder, "--results", tmp_path / "results", "--checkpoint", tutorial_checkpoint)
+    assert result.returncode == 1
+    assert "unlabelled.png: left out" in result.stderr
+    assert "5_broken.png: not a picture" in result.stderr
+    assert "Traceback" not in result.stderr
+    document = json.loads((tmp_path / "results" / "pictures.json").read_text())
+    assert {name: source["count"] for name, source in document["sources"].items()} == {
+        "mine": 1,
+        "mine/pens": 1,
+    }
+    assert document["mistakes"][0] == {"file": "5_broken.png", "source": "mine", "text": "5", "read": None}
+    assert (tmp_path / "results" / "pictures.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_simulates_and_reads(
+    tmp_path: Path, digits_directory: Path, tutorial_checkpoint: Path
+) -> None:
+    options = ("--quick", "--only", "small/p", "--data-dir", digits_directory, "--split", "test")
+    result = run("pictures", *options, "--results", tmp_path, "--checkpoint", tutorial_checkpoint)
+    assert result.returncode == 0, result.stderr
+    document = json.loads((tmp_path / "pictures.json").read_text())
+    assert document["sources"]["small/plain"]["count"] == 2
+    assert document["command"].endswith("--count 2 --seed 0 --split test --only small/p")
+
+
+def test_an_unknown_kind_or_a_folder_without_labels_is_one_line_of_error(tmp_path: Path) -> None:
+    shutil.copy(common.REPOSITORY / "data" / "samples" / "0_black_pen.png", tmp_path / "cat.png")
+    for options in (("--quick", "--only", "oil-painting/"), (tmp_path, "--results", tmp_path / "results")):
+        result = run("pictures", *options)
+        assert result.returncode == 1
+        assert result.stderr.count("error: ") == 1
+        assert "Traceback" not in result.stderr

@@ -1,0 +1,21 @@
+"""Turn any picture of digits into what MNIST is made of: 28x28, white ink on black, sized and centred.
+
+`opening.py` opens the file, `ink.py` tells ink from paper, `lines.py` removes printed lines, `layout.py`
+sorts the ink into digits, `normalise.py` gives them MNIST's form, and `page.py` leads through all of it.
+"""
+
+from app.pictures.layout import Box
+from app.pictures.opening import PICTURE_SUFFIXES, find_pictures, open_picture
+from app.pictures.page import Candidate, DigitImage, Guess, Page, read_page
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "Box",
+    "Candidate",
+    "DigitImage",
+    "Guess",
+    "Page",
+    "find_pictures",
+    "open_picture",
+    "read_page",
+]

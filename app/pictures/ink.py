@@ -1,0 +1,187 @@
+"""Tell ink from paper: how much ink each pixel holds, whatever the light, the colours and the polarity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pictures.normalise import Density
+from app.pictures.opening import Pixels
+
+# What differs from paper by less is compression or banding: a share of the paper's light.
+_LEAST_DENSITY = 0.05
+_NOISE_DEVIATIONS = 4.0
+
+# Added to the paper's level (of 255): on black paper, noise would become ink.
+_DARKNESS = 12.0
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What one guess of the polarity makes of a picture."""
+
+    light_on_dark: bool
+    paper: Pixels
+    """The picture as it would be without ink; inverted, as are the pixels, if `light_on_dark`."""
+
+    weights: NDArray[np.float32]
+    """How much each channel tells of the ink: float32 [channels]."""
+
+    density: Density
+    """The share of the paper's light that is missing."""
+
+    offset: float
+    """What `measure` takes off: the density that noise gives blank paper."""
+
+    floor: float
+    """The density below which all is noise."""
+
+    def measure(self, pixels: Pixels, paper: Pixels) -> Density:
+        """Return the density of a part of the picture, given the same part of the paper."""
+        positive = 255 - pixels if self.light_on_dark else pixels
+        density = _channel_densities(positive, paper) @ self.weights - self.offset
+        measured: Density = np.maximum(density, 0).astype(np.float32)
+        return measured
+
+
+def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink:
+    """Return the ink of a picture under one guess of its polarity.
+
+    Args:
+        pixels: the picture.
+        light_on_dark: whether to look for light ink on dark paper.
+        reach: what is narrower than this many pixels is ink, what is wider is paper or shadow.
+    """
+    positive = 255 - pixels if light_on_dark else pixels
+    paper = estimate_paper(positive, reach)
+    densities = _channel_densities(positive, paper)
+    weights = _channel_weights(densities)
+    density = densities @ weights
+    offset = _most_common(density)
+    density = np.maximum(density - offset, 0)
+    floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise_of(density))
+    return Ink(light_on_dark, paper, weights, quieten(density, paper, floor), offset, floor)
+
+
+def _largest(planes: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest of the channels; a maximum over so short a last axis would be slow."""
+    return reduce(np.maximum, np.moveaxis(planes, -1, 0))
+
+
+def quieten(density: Density, paper: Pixels, floor: float) -> Density:
+    """Return the density without the texture of the desk that the sheet lies on, or of a deep shadow.
+
+    Such a region is darker than the sheet and reaches the frame. Ink in it stands out from the region's own
+    texture; a region as dark as a desk holds none.
+    """
+    level = _largest(paper)
+    bright = float(np.quantile(level, 0.9))
+    quiet = density.copy()
+    for share, is_desk in ((0.75, False), (0.45, True)):
+        count, regions, stats, _ = cv2.connectedComponentsWithStats((level < share * bright).astype(np.uint8))
+        for region in range(1, count):
+            x, y, width, height, area = stats[region]
+            reaches_frame = x == 0 or y == 0 or x + width == level.shape[1] or y + height == level.shape[0]
+            if not reaches_frame or area < 0.003 * level.size:
+                continue
+            part = slice(y, y + height), slice(x, x + width)
+            is_inside = regions[part] == region
+            texture = float(np.quantile(quiet[part][is_inside], 0.85))
+            if is_desk or texture > floor:
+                quiet[part][is_inside & (is_desk | (quiet[part] < 2 * texture))] = 0
+    return quiet
+
+
+def align_channels(pixels: Pixels) -> Pixels:
+    """Return the picture with those channels inverted in which ink and paper change places.
+
+    Blue on yellow is darker in red and green, but lighter in blue. Then the first principal component of the
+    colours has weights of both signs; light and shade change all channels alike.
+    """
+    if pixels.shape[2] == 1:
+        return pixels
+    colours = pixels[:: max(1, len(pixels) // 200), :: max(1, pixels.shape[1] // 200)].reshape(-1, 3)
+    departures = colours - colours.mean(axis=0)
+    axis = np.linalg.eigh(departures.T @ departures)[1][:, -1]
+    axis = axis * np.sign(axis[np.argmax(np.abs(axis))])
+    opposed = axis < -0.25
+    return np.where(opposed, 255 - pixels, pixels).astype(np.uint8) if opposed.any() else pixels
+
+
+def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
+    """Return the picture without its dark ink: a closing, which fills what is dark and narrower than `reach`.
+
+    Unlike a blur it keeps the edges of shadows and of the sheet where they are.
+    """
+    height, width = pixels.shape[:2]
+    factor = max(1, min(reach // 12, 4))
+    size = max(1, -(-width // factor)), max(1, -(-height // factor))
+    small = pixels if factor == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    if min(size) > 64:
+        small = cv2.medianBlur(small, 3)
+    side = max(3, round(reach / factor))
+    kernel = np.ones((min(side, 2 * size[1]), min(side, 2 * size[0])), np.uint8)
+    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel, borderType=cv2.BORDER_REPLICATE)
+    if factor > 1:
+        paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
+    if min(size) > 64:
+        # Where a shadow or the sheet ends, the reduced estimate is blurred: the darker side is right.
+        paper = cv2.erode(paper, np.ones((2 * factor + 1, 2 * factor + 1), np.uint8))
+    return np.atleast_3d(paper)
+
+
+def _channel_densities(pixels: Pixels, paper: Pixels) -> Density:
+    """Return the share of the paper's light that is missing, float32 [height, width, channels]."""
+    missing = cv2.subtract(paper, pixels).reshape(paper.shape)
+    densities: Density = missing / (paper + np.float32(_DARKNESS))
+    return densities
+
+
+def _channel_weights(densities: Density) -> NDArray[np.float32]:
+    """Return what the channels count: as much as the strongest ink shows in them; for yellow, blue counts."""
+    strongest = _largest(densities)
+    colour = densities[strongest >= 0.6 * strongest.max()].mean(axis=0)
+    weights: NDArray[np.float32] = colour * np.float32(colour.max() / max(float(colour @ colour), 1e-9))
+    return weights
+
+
+def _most_common(density: Density) -> float:
+    """Return the density of blank paper: noise makes the estimate of the paper a little too light."""
+    values = density[::2, ::2] if density.size > 10_000 else density
+    low = values[values <= max(0.15, float(np.quantile(values, 0.3)))]
+    return min(float(np.median(low)), 0.1) if low.size else 0.0
+
+
+def noise_of(density: Density) -> float:
+    """Return the noise's standard deviation: the median of a Laplacian, which strokes are too few to change.
+
+    The kernel is that of J. Immerkaer, Fast Noise Variance Estimation, 1996.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = np.abs(cv2.filter2D(density.astype(np.float32), -1, kernel)[1:-1, 1:-1])
+    return float(np.median(response)) / 0.6745 / 6 if response.size else 0.0
+
+
+def full_density(density: Density, floor: float) -> float:
+    """Return the density of full ink: the median of all ink, where dark ink counts more; 0 without ink."""
+    found = density[density > floor]
+    if not found.size:
+        return 0.0
+    found = np.sort(found)
+    weight = np.cumsum(np.square(found, dtype=np.float64))
+    return float(found[np.searchsorted(weight, weight[-1] / 2)])
+
+
+def hysteresis(density: Density, low: float, high: float) -> NDArray[np.bool_]:
+    """Return the pixels above `low` that are connected to one above `high`: faint ends of strokes stay."""
+    count, labels = cv2.connectedComponents((density > low).astype(np.uint8), connectivity=8)
+    is_stroke = np.zeros(count, bool)
+    is_stroke[labels[density > high]] = True
+    is_stroke[0] = False
+    kept: NDArray[np.bool_] = is_stroke[labels]
+    return kept

@@ -1,0 +1,303 @@
+"""Find the digits in a picture's ink: what belongs together, what is clutter, and in which order to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pictures.normalise import Density
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are the first column and row outside."""
+
+# A piece of ink within this share of a digit's height belongs to it: pencil skips, and pens run dry.
+_SKIP = 0.04
+
+# Shares of the height of the tallest digit: what is smaller is no digit of its own; how far a detached
+# stroke (the bar of a five) may be from its digit; how far apart two halves of one digit may be.
+_SMALLEST_DIGIT = 0.45
+_DETACHED = 0.2
+_HALVES_GAP = 0.3
+
+# Digits further apart than this, in heights of the largest, are not of one number.
+_FAR = 2.5
+
+# Two halves of a digit are together at most this wide, as a share of their height.
+_WIDEST_DIGIT = 1.3
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Connected ink, or several pieces of it that belong together."""
+
+    labels: tuple[int, ...]
+    """Its numbers in the picture of labels."""
+
+    box: Box
+    area: float
+    """In pixels."""
+
+    mass: float
+    """The sum of its densities."""
+
+    width: float
+    """The mean width of its strokes, in pixels."""
+
+    touches: int
+    """How many sides of the frame it touches."""
+
+    contact: int
+    """How many pixels of the frame's border it covers."""
+
+    @property
+    def height(self) -> int:
+        """The height of the box."""
+        return self.box[3] - self.box[1]
+
+    @property
+    def side(self) -> int:
+        """The longer side of the box."""
+        return max(self.height, self.box[2] - self.box[0])
+
+    @property
+    def length(self) -> float:
+        """How long its strokes are, in pixels."""
+        return self.area / self.width
+
+    @property
+    def is_stroke(self) -> bool:
+        """Whether it is longer than wide; a disc has 1.8, a square 1 in the same measure."""
+        return self.length > 2.4 * self.width
+
+
+def join(pieces: Sequence[Piece]) -> Piece:
+    """Return several pieces as one."""
+    boxes = np.array([piece.box for piece in pieces])
+    area = sum(piece.area for piece in pieces)
+    return Piece(
+        tuple(label for piece in pieces for label in piece.labels),
+        (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()),
+        area,
+        sum(piece.mass for piece in pieces),
+        sum(piece.width * piece.area for piece in pieces) / area,
+        max(piece.touches for piece in pieces),
+        sum(piece.contact for piece in pieces),
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The ink of a picture, sorted out."""
+
+    labels: NDArray[np.int32]
+    """[height, width]: the number of the piece of ink that each pixel belongs to, 0 for paper."""
+
+    lines: tuple[tuple[Piece, ...], ...]
+    """Lines of writing from top to bottom, each with its pieces from left to right."""
+
+    clutter: tuple[int, ...]
+    """The numbers of the pieces that cannot be strokes: blobs, and what lies along the frame."""
+
+    @property
+    def main(self) -> Piece:
+        """The longest of the pieces."""
+        return max((piece for line in self.lines for piece in line), key=lambda piece: piece.length)
+
+
+def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np.int32], list[Piece]]:
+    """Return the connected pieces of ink, longest strokes first, and the picture of their numbers."""
+    mask = is_ink.astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    # Beyond the frame is paper, so that strokes it cuts do not look wide.
+    distances = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    flat = labels.ravel()
+    masses = np.bincount(flat, density.ravel(), count)
+    depths = np.bincount(flat, distances.ravel(), count)
+    height, width = labels.shape
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    contacts = np.bincount(border, minlength=count)
+    pieces = []
+    for label in range(1, count):
+        x, y, across, down, area = (int(value) for value in stats[label])
+        touches = sum((x == 0, y == 0, x + across == width, y + down == height))
+        stroke = max(1.0, 4 * (depths[label] / area - 0.5))
+        box = (x, y, x + across, y + down)
+        pieces.append(Piece((label,), box, area, float(masses[label]), stroke, touches, int(contacts[label])))
+    return labels, sorted(pieces, key=lambda piece: -piece.length)
+
+
+def find_layout(is_ink: NDArray[np.bool_], density: Density) -> Layout:
+    """Return the digits that the ink is likely to show; without lines if there are none."""
+    labels, pieces = find_pieces(is_ink, density)
+    pieces = [piece for piece in pieces[:400] if piece.side > 2 or piece.length > 0.3 * pieces[0].length]
+    if not pieces:
+        return Layout(labels, (), ())
+    clutter = tuple(piece.labels[0] for piece in pieces if is_no_stroke(piece, min(labels.shape)))
+    main = choose_main(pieces, clutter)
+    pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main)]
+    groups = join_near(labels, pieces, main)
+    groups = drop_strangers(attach_small(groups))
+    return Layout(labels, tuple(tuple(line) for line in to_lines(groups)), clutter)
+
+
+def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
+    """Return the piece most likely to be a digit or a part of one.
+
+    It is the longest stroke; one that touches the frame counts half, and what cannot be a stroke counts only
+    if there is nothing else.
+    """
+    strokes = [piece for piece in pieces if piece.labels[0] not in clutter] or pieces
+    return max(strokes, key=lambda piece: piece.length * (0.5 if piece.touches else 1.0))
+
+
+def is_along_frame(piece: Piece) -> bool:
+    """Whether a piece lies along a side of the frame; a stroke that the frame cuts meets it in its width."""
+    return piece.contact > 3 * piece.touches * piece.width
+
+
+def is_no_stroke(piece: Piece, short: int) -> bool:
+    """Whether a piece cannot be writing, seen alone, in a picture whose shorter side is `short` pixels."""
+    if is_along_frame(piece) or (piece.touches and piece.width > 0.15 * short):
+        return True
+    return not piece.is_stroke and piece.side > 0.02 * short
+
+
+def is_clutter(piece: Piece, main: Piece) -> bool:
+    """Whether a piece is no writing: a blob or a speck beside the main stroke, or what the frame cuts off.
+
+    Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow
+    or the line of a table lies along it.
+    """
+    if piece.touches and not main.touches:
+        is_alike = 0.6 * main.side < piece.side < 1.6 * main.side and piece.width < 2 * main.width
+        if not is_alike or piece.contact > 3 * main.width:
+            return True
+    is_blob = not piece.is_stroke and piece.width > 1.8 * main.width
+    return is_blob or piece.mass < 0.01 * main.mass
+
+
+def join_near(labels: NDArray[np.int32], pieces: list[Piece], main: Piece) -> list[Piece]:
+    """Return the pieces, those joined that a small gap separates: the gaps of a pen that skips.
+
+    First by the width of the stroke, which tells how tall the writing is, then by a share of its height.
+    """
+    rough = _near_one_another(labels, pieces, 2.5 * main.width)
+    with_main = next(join(group) for group in rough if main in group)
+    tall = 0.6 * max(main.side, with_main.height)
+    joined = []
+    for group in _near_one_another(labels, pieces, _SKIP * tall / 0.6):
+        digits = [[piece] for piece in group if piece.height >= tall]
+        rest = [piece for piece in group if piece.height < tall]
+        if len(digits) < 2:
+            joined.append(join(group))
+            continue
+        for piece in rest:
+            min(digits, key=lambda digit: gap(digit[0].box, piece.box)).append(piece)
+        joined += [join(digit) for digit in digits]
+    return joined
+
+
+def _near_one_another(labels: NDArray[np.int32], pieces: list[Piece], reach: float) -> list[list[Piece]]:
+    """Return the pieces in groups: those together that are at most `reach` pixels apart."""
+    if len(pieces) == 1 or reach < 2:
+        return [[piece] for piece in pieces]
+    ink = np.isin(labels, [piece.labels[0] for piece in pieces]).astype(np.uint8)
+    side = round(reach) + 1 - round(reach) % 2
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    _, areas = cv2.connectedComponents(cv2.dilate(ink, brush), connectivity=8)
+    groups: dict[int, list[Piece]] = {}
+    for piece in pieces:
+        left, top, right, bottom = piece.box
+        inside = labels[top:bottom, left:right] == piece.labels[0]
+        groups.setdefault(int(areas[top:bottom, left:right][inside][0]), []).append(piece)
+    return list(groups.values())
+
+
+def gap(first: Box, second: Box) -> float:
+    """Return the distance of two boxes in pixels, 0 if they meet."""
+    across = max(first[0] - second[2], second[0] - first[2], 0)
+    down = max(first[1] - second[3], second[1] - first[3], 0)
+    return float(np.hypot(across, down))
+
+
+def attach_small(groups: list[Piece]) -> list[Piece]:
+    """Return the groups large enough for a digit, each with the small ones near it; drop the others."""
+    tallest = max(group.height for group in groups)
+    large = [group for group in groups if group.height >= _SMALLEST_DIGIT * tallest]
+    for small in groups:
+        if small.height >= _SMALLEST_DIGIT * tallest:
+            continue
+        nearest = min(range(len(large)), key=lambda index: gap(large[index].box, small.box))
+        owner = large[nearest]
+        is_part = small.is_stroke and small.length > 0.06 * owner.length and small.width > 0.4 * owner.width
+        if gap(owner.box, small.box) == 0 or (is_part and gap(owner.box, small.box) <= _DETACHED * tallest):
+            large[nearest] = join([owner, small])
+    return large
+
+
+def drop_strangers(groups: list[Piece]) -> list[Piece]:
+    """Return the groups that one hand may have written: about as broad, as dark, and not far apart."""
+    main = max(groups, key=lambda group: group.length)
+    kept = [
+        group
+        for group in groups
+        if 0.3 < group.width / main.width < 3 and group.mass / group.area > 0.4 * main.mass / main.area
+    ]
+    near = {main}
+    while True:
+        added = {
+            group
+            for group in kept
+            if group not in near and any(gap(group.box, other.box) <= _FAR * main.height for other in near)
+        }
+        if not added:
+            return [group for group in kept if group in near]
+        near |= added
+
+
+def to_lines(groups: list[Piece]) -> list[list[Piece]]:
+    """Return the groups in reading order: lines from the top, each from the left.
+
+    A group continues the line whose last group is beside it.
+    """
+    lines: list[list[Piece]] = []
+    for group in sorted(groups, key=lambda group: group.box[0] + group.box[2]):
+        beside = [(_overlap(line[-1], group), index) for index, line in enumerate(lines)]
+        best, index = max(beside, default=(0.0, 0))
+        if best >= 0.4:
+            lines[index].append(group)
+        else:
+            lines.append([group])
+    return sorted(lines, key=lambda line: np.mean([group.box[1] + group.box[3] for group in line]))
+
+
+def _overlap(first: Piece, second: Piece) -> float:
+    """Return how much of the lower one's height two pieces share."""
+    shared = min(first.box[3], second.box[3]) - max(first.box[1], second.box[1])
+    return shared / min(first.height, second.height)
+
+
+def may_be_one(pieces: Sequence[Piece]) -> bool:
+    """Whether neighbours may be parts of one digit: together not too wide, and close."""
+    whole = join(pieces)
+    gaps = [second.box[0] - first.box[2] for first, second in zip(pieces, pieces[1:])]
+    is_close = all(distance <= _HALVES_GAP * whole.height for distance in gaps)
+    return len(pieces) == 1 or (is_close and whole.box[2] - whole.box[0] <= _WIDEST_DIGIT * whole.height)
+
+
+def strangeness(pieces: Sequence[Piece]) -> float:
+    """Return what speaks against neighbours being one digit, in the measure of a negative log-probability.
+
+    Two pieces of a digit seldom are both nearly as tall as the digit, and then not far apart.
+    """
+    whole = join(pieces)
+    price = 0.0
+    for first, second in zip(pieces, pieces[1:]):
+        shorter = min(first.height, second.height) / whole.height
+        apart = (second.box[0] - first.box[2]) / whole.height
+        price += max(0.0, 1 + 8 * apart) * max(0.0, shorter - 0.5) * 4
+    return price

@@ -1,0 +1,203 @@
+"""Take the printed lines of ruled and squared paper out of a picture's ink, and mend what they crossed."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pictures.normalise import Density
+
+Mask = NDArray[np.uint8]
+"""uint8 [height, width]: 1 where something is, else 0."""
+
+# Lines are looked for at this size, at slopes up to 0.2 (11 degrees): a photo taken a little askew.
+_SEARCH_SIDE = 400
+_SLOPES = np.linspace(-0.2, 0.2, 21)
+
+# Shares of the picture's side: how long a straight run must be to be part of a line, how thick a line may be,
+# and how long it must be in all.
+_RUN = 0.3
+_THICKEST = 0.03
+_LONGEST_STROKE = 0.6
+
+# How much of a run must be ink: faint lines have gaps.
+_COVERED = 0.85
+
+# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares.
+_FRAME_ZONE = 0.22
+_FRAME_THICKEST = 0.1
+_FRAME_COVERED = 0.9
+
+# Ink upon a line is darker than the line by this factor.
+_DARKER = 1.5
+
+
+def remove_lines(density: Density, low: float) -> Density:
+    """Return the density without printed lines; unchanged if there are none.
+
+    Args:
+        density: float32 [height, width], 0 for paper, 1 for full ink.
+        low: what counts as ink.
+    """
+    density = remove_frame(density, low)
+    cleaned = _remove_level_lines(density, low)
+    # Upright lines are level ones of the picture turned about its diagonal.
+    turned = np.ascontiguousarray(density.T)
+    upright = _remove_level_lines(turned, low).T
+    return np.minimum(cleaned, upright)
+
+
+def remove_frame(density: Density, low: float) -> Density:
+    """Return the density without the remains of a table's lines along the sides of the picture.
+
+    Such a line runs from side to side in the outer fifth of the picture. The bar of a seven does so, too,
+    where the picture ends at the ink; but then the rest of the digit touches other sides, and all is kept.
+    """
+    cleaned = density
+    removed = set()
+    for turns in range(4):
+        band = _frame_line(np.rot90(density, turns), low)
+        if band is not None:
+            removed.add(turns)
+            cleaned = np.rot90(_erase(np.rot90(cleaned, turns), band), -turns)
+    if not removed:
+        return density
+    touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
+    is_tight = len(touched - removed) >= 2 and len(removed) < 3
+    is_all = len(removed) < 2 and cleaned.sum() < 0.3 * density.sum()
+    if is_tight or is_all:
+        return density
+    return np.ascontiguousarray(cleaned)
+
+
+def _frame_line(density: Density, low: float) -> Optional[NDArray[np.bool_]]:
+    """Return the pixels of a line along the top of the picture, bool [height, width]; None without one."""
+    height, width = density.shape
+    zone = (density[: max(3, round(_FRAME_ZONE * height))] > low).astype(np.float32)
+    if zone.any(axis=0).mean() < _FRAME_COVERED:
+        return None
+    corner = max(1, width // 25)
+    best, found = _FRAME_COVERED, None
+    for slope in np.linspace(-0.08, 0.08, 9):
+        # Each column is moved so that a line of this slope is level.
+        drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+        source = np.arange(len(zone))[:, np.newaxis] + drop
+        is_inside = (source >= 0) & (source < len(zone))
+        level = np.where(is_inside, np.take_along_axis(zone, source.clip(0, len(zone) - 1), axis=0), 1)
+        share = level.mean(axis=1)
+        share[(is_inside.mean(axis=1) < 0.5) | ~level[:, :corner].any(1) | ~level[:, -corner:].any(1)] = 0
+        row = int(np.argmax(share))
+        if share[row] <= best:
+            continue
+        above, below = np.flatnonzero(share[:row] < 0.5), np.flatnonzero(share[row:] < 0.5)
+        first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
+        if last - first <= _FRAME_THICKEST * height + 2:
+            rows = np.arange(height)[:, np.newaxis] - drop
+            best, found = float(share[row]), (rows >= first - 1) & (rows <= last)
+    return found
+
+
+def _erase(density: Density, is_line: NDArray[np.bool_]) -> Density:
+    """Return the density without a level line, but for what is darker, and with crossing strokes mended."""
+    own = float(np.median(np.where(is_line, density, 0).max(axis=0)))
+    is_line = is_line & (density < _DARKER * own)
+    cleaned = np.where(is_line, 0, density).astype(np.float32)
+    thickness = int(is_line.sum(axis=0).max())
+    return np.where(is_line, np.minimum(bridge(cleaned, thickness), density), cleaned).astype(np.float32)
+
+
+def _remove_level_lines(density: Density, low: float) -> Density:
+    lines = find_level_lines(density, low)
+    if not lines.any():
+        return density
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    is_line = np.zeros(density.shape, bool)
+    thickness = 1.0
+    for label in range(1, count):
+        x, y, width, height, area = stats[label]
+        part = labels[y : y + height, x : x + width] == label
+        values = density[y : y + height, x : x + width]
+        own = float(np.median(np.where(part, values, 0).max(axis=0)))
+        is_line[y : y + height, x : x + width] |= part & (values < _DARKER * own)
+        thickness = max(thickness, area / width)
+    cleaned = np.where(is_line, 0, density).astype(np.float32)
+    return np.where(is_line, np.minimum(bridge(cleaned, round(thickness)), density), cleaned)
+
+
+def find_level_lines(density: Density, low: float) -> Mask:
+    """Return where printed lines are that run from left to right, a little wider than they are."""
+    height, width = density.shape
+    scale = min(1.0, _SEARCH_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(density, size, interpolation=cv2.INTER_AREA) if scale < 1 else density
+    # A thin line is diluted by the reduction.
+    is_ink = (small > (low if scale == 1 else 0.7 * low)).astype(np.uint8)
+    thickest = max(2, round(_THICKEST * max(size)))
+    thin = cv2.subtract(is_ink, cv2.morphologyEx(is_ink, cv2.MORPH_OPEN, np.ones((thickest, 1), np.uint8)))
+    straight = _straight_runs(thin, max(5, round(_RUN * size[0])))
+    if not straight.any():
+        return np.zeros(density.shape, np.uint8)
+    lines: Mask = cv2.dilate(_only_lines(straight), np.ones((3, 1), np.uint8))
+    if scale < 1:
+        lines = cv2.resize(lines, (width, height), interpolation=cv2.INTER_NEAREST)
+    return lines
+
+
+def _straight_runs(mask: Mask, run: int) -> Mask:
+    """Return the pixels that lie in a straight run of at least that many, nearly level and unbroken."""
+    height, width = mask.shape
+    found = np.zeros_like(mask)
+    # A line that is not quite straight, or between two of the slopes, still hits a band of three pixels.
+    band = cv2.dilate(mask, np.ones((3, 1), np.uint8)) * np.uint8(255)
+    if band.any(axis=0).sum() < run:
+        return found
+    for slope in _SLOPES:
+        shear = np.array([[1, 0, 0], [-slope, 1, slope * width / 2]])
+        sheared = cv2.warpAffine(band, shear, (width, height), flags=cv2.INTER_NEAREST)
+        covered = cv2.boxFilter(sheared, -1, (run, 1), borderType=cv2.BORDER_REPLICATE) >= 255 * _COVERED
+        if not covered.any():
+            continue
+        runs = cv2.dilate(covered.astype(np.uint8), np.ones((1, run), np.uint8))
+        turned_back = cv2.warpAffine(
+            runs, shear, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        )
+        found |= turned_back & mask
+    return found
+
+
+def _only_lines(straight: Mask) -> Mask:
+    """Return those runs that no pen drew: from side to side of the picture, or several side by side."""
+    width = straight.shape[1]
+    joined = cv2.morphologyEx(straight, cv2.MORPH_CLOSE, np.ones((3, max(3, width // 20)), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    margin = max(1, width // 40)
+    left, across = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_WIDTH]
+    right = left + across
+    ends = (left <= margin).astype(int) + (right >= width - margin)
+    is_long = across >= _LONGEST_STROKE * width
+    is_long[0] = False
+    is_printed = is_long & ((ends == 2) | (is_long.sum() >= 3) | ((ends == 1) & (is_long.sum() >= 2)))
+    # Beside such lines, their broken remains are lines too.
+    if is_printed.any():
+        is_printed |= (across >= _RUN * width) & ((ends >= 1) | (is_printed.sum() >= 3))
+        is_printed[0] = False
+    printed: Mask = (is_printed[labels] & (straight > 0)).astype(np.uint8)
+    return printed
+
+
+def bridge(density: Density, thickness: int) -> Density:
+    """Return the density with the strokes mended that a removed level line has cut, upright or slanting."""
+    reach = thickness + 4
+    reach += 1 - reach % 2
+    upright = np.zeros((reach, reach), np.uint8)
+    upright[:, reach // 2] = 1
+    falling = np.eye(reach, dtype=np.uint8)
+    bridged = [
+        cv2.morphologyEx(density, cv2.MORPH_CLOSE, kernel)
+        for kernel in (upright, falling, np.ascontiguousarray(falling[::-1]))
+    ]
+    mended: Density = np.maximum.reduce(bridged)
+    return mended

@@ -1,0 +1,346 @@
+"""From a picture file to the 28x28 digits it may show, stage by stage.
+
+A picture is opened, reduced, and its ink told from the paper; printed lines are removed; the ink is sorted
+into digits and clutter; and every digit is given the form of MNIST. What a picture shows is a guess as long
+as nobody has read it: dark ink or light, one digit or two. So several guesses are made where the ink does not
+tell, each with its likelihood, and the recogniser takes the one that reads best.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.datasets import SIDE
+from app.pictures.ink import Ink, align_channels, find_ink, full_density, hysteresis
+from app.pictures.layout import Box, Layout, Piece, find_layout, is_along_frame, join, may_be_one, strangeness
+from app.pictures.lines import remove_lines
+from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
+from app.pictures.opening import Pixels, open_picture
+
+# The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
+WORKING_SIDE = 1000
+_SMALL_DIGIT = 80
+
+# Of the density of full ink: what a stroke must reach somewhere, what its faint parts must reach, and what
+# less is left of the paper's grain around it.
+_HIGH, _LOW, _GRAIN = 0.5, 0.25, 0.15
+
+# Likelihoods above which a guess is taken at once, and below which another is made.
+_CLEAR, _DOUBTFUL = -0.05, -0.2
+
+# How many times as long as broad the strokes of most digits are, all together; a one in felt pen the least.
+_SLENDER = 6
+
+# In pictures with a shorter side of fewer pixels, both polarities are always tried: it costs little, and the
+# frame is often full of ink.
+_SMALL_PICTURE = 300
+
+# Pieces of ink that one digit may have fallen into.
+_MOST_PIECES = 4
+
+
+class DigitImage(NamedTuple):
+    """One digit of a picture, ready for the network."""
+
+    image: NDArray[np.uint8]
+    """uint8 [28, 28]: white ink (255) on black (0), as in MNIST."""
+
+    box: Box
+    """Where its ink is, in pixels of the upright picture."""
+
+
+class Candidate(NamedTuple):
+    """Pieces `first` to `last` (included) of a line, taken for one digit."""
+
+    line: int
+    first: int
+    last: int
+    digit: DigitImage
+
+    strangeness: float
+    """What speaks against these pieces being one digit; 0 for a single piece."""
+
+
+class Guess(NamedTuple):
+    """One way to see a picture."""
+
+    likelihood: float
+    """How much its ink looks like writing before anything is read: the logarithm of a share, at most 0."""
+
+    lines: tuple[int, ...]
+    """How many pieces each line of writing has."""
+
+    candidates: tuple[Candidate, ...]
+    """All ways to take pieces that follow one another for a digit."""
+
+    stages: dict[str, NDArray[Any]]
+    """The picture after each stage, by its name, if they were to be kept."""
+
+
+@dataclass
+class Page:
+    """A picture on its way to digits."""
+
+    size: tuple[int, int]
+    """Width and height of the upright picture."""
+
+    guesses: tuple[Guess, ...] = ()
+    """Likeliest first; none if the picture holds no ink."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """The time that each stage took."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage's."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def read_page(path: Path, keep_stages: bool = False) -> Page:
+    """Return what a picture file may show.
+
+    The first frame is read, turned upright as its EXIF data say. A 28x28 picture that already is as MNIST has
+    it, in either polarity, comes back bit for bit.
+
+    Args:
+        path: the file.
+        keep_stages: whether the guesses are to hold the picture after each stage.
+
+    Raises:
+        PictureError: the file is missing, damaged, too large, or not a picture.
+    """
+    start = time.perf_counter()
+    fine, size = open_picture(path)
+    page = Page(size, seconds={"open": time.perf_counter() - start})
+    page.guesses = tuple(sorted(find_guesses(fine, page, keep_stages), key=lambda guess: -guess.likelihood))
+    return page
+
+
+def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Guess]:
+    """Return what a picture may show if its ink is dark, and if it is light; nothing if there is no ink."""
+    if fine.shape[:2] == (SIDE, SIDE):
+        untouched = as_in_mnist(to_grey(fine))
+        if untouched is not None:
+            digit = DigitImage(untouched, ink_box(untouched > 0))
+            return [Guess(0.0, (1,), (Candidate(0, 0, 0, digit, 0.0),), {})]
+    with page.stage("reduce"):
+        fine = align_channels(fine)
+        working = reduce_to(fine, WORKING_SIDE)
+    found: list[Found] = []
+    for light_on_dark in (False, True):
+        found += search_all(working, light_on_dark, page)
+        is_small = min(working.shape[:2]) < _SMALL_PICTURE
+        if not is_small and max((one.likelihood for one in found), default=-1.0) > _CLEAR:
+            break
+    # Of writing and noise, writing stands out more; of a digit and the crumbs of one, the digit is longer.
+    most = max((one.contrast for one in found), default=1.0)
+    longest = max((stroke_length(one.layout) for one in found), default=1.0)
+    guesses = []
+    for one in found:
+        share = one.contrast / most * stroke_length(one.layout) / longest
+        guesses.append(to_guess(one, one.likelihood + 0.5 * float(np.log(share)), fine, page, keep_stages))
+    return guesses
+
+
+def stroke_length(layout: Layout) -> float:
+    """Return the length of the longest piece; what hardly is a stroke counts less."""
+    main = layout.main
+    return main.length * (0.3 if is_along_frame(main) or not main.is_stroke else 1.0)
+
+
+def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return the luminance of a picture, uint8 [height, width]; of grey ones, their own values."""
+    if pixels.shape[2] == 1 or (pixels == pixels[..., :1]).all():
+        return pixels[..., 0]
+    grey: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return grey
+
+
+def reduce_to(pixels: Pixels, side: int) -> Pixels:
+    """Return the picture with a longest side of at most `side`, each pixel the mean of what it covers."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    reduced: Pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+    return reduced
+
+
+class Found(NamedTuple):
+    """The ink of a picture, sorted out."""
+
+    ink: Ink
+    density: Density
+    """Without printed lines, 1 for full ink."""
+
+    full: float
+    """The density, as in `ink`, that became 1."""
+
+    layout: Layout
+    contrast: float
+    """Of the edges of the strokes, in levels of grey: at least 1."""
+
+    likelihood: float
+    """How much the ink looks like writing: see `judge`."""
+
+
+def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
+    """Return the ink of a picture in one polarity, as seen in one or more ways.
+
+    It is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the
+    reach that the strokes found ask for. If that does not look like writing, a shadow may have been taken for
+    ink, and the search starts again with a short reach.
+    """
+    short = min(working.shape[:2])
+    all_found: list[Found] = []
+    for reach in (max(5, short // 2), short // 12):
+        if reach < 9 and all_found:
+            break
+        found = search(working, light_on_dark, reach, page)
+        finer = max(9, round(6 * found[-1].layout.main.width)) if found else reach
+        if finer < reach / 1.5:
+            found = search(working, light_on_dark, finer, page) or found
+        all_found += found
+        if max((one.likelihood for one in all_found), default=-1.0) > _DOUBTFUL:
+            break
+    return all_found
+
+
+def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list[Found]:
+    """Return the ink of a picture, and again without what cannot be strokes.
+
+    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
+    """
+    with page.stage("ink"):
+        ink = find_ink(working, light_on_dark, reach)
+    grey = to_grey(working)
+    density = ink.density
+    found: list[Found] = []
+    for _ in range(3):
+        full = full_density(density, ink.floor)
+        if full < 1.5 * ink.floor:
+            break
+        noise = ink.floor / full
+        with page.stage("lines"):
+            cleaned = remove_lines(density / np.float32(full), max(_LOW, noise))
+        with page.stage("layout"):
+            layout = find_layout(hysteresis(cleaned, max(_LOW, noise), max(_HIGH, 1.3 * noise)), cleaned)
+        if not layout.lines:
+            break
+        with page.stage("judge"):
+            found = [*found[:1], Found(ink, cleaned, full, layout, *judge(layout, cleaned, grey))]
+        if not layout.clutter:
+            break
+        clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
+        density = np.where(cv2.dilate(clutter, np.ones((7, 7), np.uint8)), np.float32(0), density)
+    return found
+
+
+def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the contrast of the ink that was kept, and how much it looks like strokes of a pen.
+
+    The first is in levels of grey, the second the logarithm of a share.
+
+    Strokes are long and thin, leave most of the frame's border free, and end where the picture has an edge.
+    If paper is taken for ink, it is broad and reaches the border; and much of its outline lies where the
+    closing's square no longer fitted in, and nothing is to be seen.
+    """
+    slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
+    dense = density > _HIGH
+    border = float(np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean())
+    kept = np.isin(layout.labels, join([piece for line in layout.lines for piece in line]).labels)
+    square = np.ones((3, 3), np.uint8)
+    outline = kept & (cv2.erode(kept.astype(np.uint8), square, borderValue=1) == 0)
+    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)[outline].astype(np.float32)
+    strongest = max(1.0, float(np.quantile(contrast, 0.9))) if contrast.size else 1.0
+    support = float(np.minimum(1, contrast / (0.4 * strongest)).mean()) if contrast.size else 1.0
+    misplaced = float(is_along_frame(layout.main)) + 2 * border + float(dense.mean())
+    return strongest, float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
+
+
+def to_guess(found: Found, likelihood: float, fine: Pixels, page: Page, keep_stages: bool) -> Guess:
+    """Return what the recogniser needs of the ink found: an image for each digit it may be read as."""
+    stages: dict[str, NDArray[Any]] = {}
+    if keep_stages:
+        paper = found.ink.paper
+        stages = {
+            "paper": 255 - paper if found.ink.light_on_dark else paper,
+            "ink": np.clip(found.ink.density / found.full, 0, 1),
+            "without lines": np.clip(found.density, 0, 1),
+            "pieces": found.layout.labels,
+        }
+    with page.stage("normalise"):
+        candidates = tuple(find_candidates(found, fine, page.size))
+    return Guess(likelihood, tuple(map(len, found.layout.lines)), candidates, stages)
+
+
+def find_candidates(found: Found, fine: Pixels, size: tuple[int, int]) -> Iterator[Candidate]:
+    """Yield all ways to take up to `_MOST_PIECES` neighbours of a line for one digit."""
+    for number, line in enumerate(found.layout.lines):
+        for first in range(len(line)):
+            for last in range(first, min(len(line), first + _MOST_PIECES)):
+                pieces = line[first : last + 1]
+                if not may_be_one(pieces):
+                    break
+                digit = to_digit(pieces, found, fine, size)
+                yield Candidate(number, first, last, digit, strangeness(pieces))
+
+
+def to_digit(pieces: Sequence[Piece], found: Found, fine: Pixels, size: tuple[int, int]) -> DigitImage:
+    """Return pieces of ink as one digit; `size` is the width and height of the picture in its file."""
+    whole = join(pieces)
+    left, top, right, bottom = whole.box
+    height, width = found.layout.labels.shape
+    across, down = size[0] / width, size[1] / height
+    box = (
+        int(left * across),
+        int(top * down),
+        min(size[0], int(np.ceil(right * across))),
+        min(size[1], int(np.ceil(bottom * down))),
+    )
+    ink = cut_out(whole, found)
+    if max(right - left, bottom - top) < _SMALL_DIGIT and fine.shape[:2] != (height, width):
+        finer = cut_out_finer(whole, found, fine)
+        ink = finer if finer.any() else ink
+    return DigitImage(normalise(ink), box)
+
+
+def cut_out(whole: Piece, found: Found) -> Density:
+    """Return the density of one digit's ink, with its soft edges, and nothing of its neighbours'."""
+    left, top, right, bottom = _with_margin(whole.box, found.layout.labels)
+    labels, density = found.layout.labels[top:bottom, left:right], found.density[top:bottom, left:right]
+    own = np.isin(labels, whole.labels)
+    reach = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    is_kept = reach & (own | (labels == 0)) & (density > max(found.ink.floor / found.full, _GRAIN))
+    return np.where(is_kept, np.clip(density, 0, 1), 0).astype(np.float32)
+
+
+def cut_out_finer(whole: Piece, found: Found, fine: Pixels) -> Density:
+    """Return the same as `cut_out`, measured again in the picture before it was reduced."""
+    labels = found.layout.labels
+    left, top, right, bottom = _with_margin(whole.box, labels)
+    across, down = fine.shape[1] / labels.shape[1], fine.shape[0] / labels.shape[0]
+    part = fine[round(top * down) : round(bottom * down), round(left * across) : round(right * across)]
+    size = part.shape[1], part.shape[0]
+    paper = cv2.resize(found.ink.paper[top:bottom, left:right], size, interpolation=cv2.INTER_LINEAR)
+    density = found.ink.measure(part, paper.reshape(part.shape)) / found.full
+    is_own = cv2.resize(cut_out(whole, found), size, interpolation=cv2.INTER_LINEAR) > 0.5 * _GRAIN
+    return np.where(is_own & (density > _GRAIN), np.clip(density, 0, 1), 0).astype(np.float32)
+
+
+def _with_margin(box: Box, labels: NDArray[np.int32]) -> Box:
+    left, top, right, bottom = box
+    height, width = labels.shape
+    return max(0, left - 2), max(0, top - 2), min(width, right + 2), min(height, bottom + 2)
