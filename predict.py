@@ -34,6 +34,8 @@ def main() -> int:
         return 1
     if arguments.explain is not None and len(pictures) > 1:
         raise UsageError(f"--explain: expected one picture, found {len(pictures)}")
+    if arguments.explain is not None and arguments.explain.resolve() == pictures[0].resolve():
+        raise UsageError(f"--explain: {arguments.explain} is the picture itself, it would be lost")
     checkpoint = arguments.checkpoint or find_checkpoint(CHECKPOINTS)
     prepare()
     recognizer = Recognizer(checkpoint, arguments.single)

@@ -59,7 +59,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         FileError: the folder cannot be written to, or the disk is full.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    # A path such as `.` has no name that another could take the place of.
+    temporary = path.parent / f".{uuid.uuid4().hex}.part"
     try:
         with temporary.open("xb") as file:
             yield file

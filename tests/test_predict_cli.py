@@ -120,3 +120,26 @@ def test_what_is_missing_is_said_before_paddle_is_loaded(
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert line.startswith(error)
+
+
+@pytest.mark.parametrize("target", ["digit.png", "."])
+def test_an_explanation_never_replaces_the_picture_nor_a_folder(
+    tmp_path: Path, tutorial_checkpoint: Path, target: str
+) -> None:
+    picture = (SAMPLES / "0_black_pen.png").read_bytes()
+    (tmp_path / "digit.png").write_bytes(picture)
+    result = predict("--checkpoint", tutorial_checkpoint, "--explain", target, "digit.png", cwd=tmp_path)
+    assert result.returncode == (2 if target == "digit.png" else 1)
+    assert "Traceback" not in result.stderr
+    assert target in result.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["digit.png"]
+    assert (tmp_path / "digit.png").read_bytes() == picture
+
+
+def test_inputs_and_explanation_of_a_number_are_written(tmp_path: Path, tutorial_checkpoint: Path) -> None:
+    Image.open(SAMPLES / "0_black_pen.png").save(tmp_path / "digit.png")
+    options = ("--explain", "how.png", "--save-input", "seen", "--single")
+    result = predict("--checkpoint", tutorial_checkpoint, *options, "digit.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert Image.open(tmp_path / "seen" / "digit.png-1.png").size == (28, 28)
+    assert min(Image.open(tmp_path / "how.png").size) > 400

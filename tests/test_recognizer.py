@@ -13,7 +13,8 @@ from app.checkpoint import get_state, load_checkpoint, save_checkpoint
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
 from app.models import TwoConvNet, compute_logits, to_model_input
-from app.pictures import read_digits
+from app.doubt import LEAST_SCORE
+from app.pictures import read_page
 from app.recognizer import (
     BATCH_PICTURES,
     LIKELY_PROBABILITY,
@@ -62,7 +63,8 @@ def recognizer(tutorial_checkpoint: Path) -> Recognizer:
 def test_prediction_sees_the_tensor_that_training_sees(tmp_path: Path, inverted: bool) -> None:
     image = mnist_like(1)
     path = save_picture(tmp_path / "digit.png", 255 - image if inverted else image)
-    seen = to_model_input(np.stack([digit.image for digit in read_digits(path)]))
+    (guess,) = read_page(path).guesses
+    seen = to_model_input(np.stack([candidate.digit.image for candidate in guess.candidates]))
     assert np.array_equal(seen, to_model_input(image[np.newaxis]))
 
 
@@ -109,9 +111,9 @@ def test_the_json_has_the_promised_keys(tmp_path: Path, recognizer: Recognizer) 
     path = save_picture(tmp_path / "digit.png", mnist_like(3))
     (prediction,) = predictions(recognizer, [path], top_k=3)
     content = json.loads(json.dumps(prediction.to_json()))
-    assert list(content) == ["path", "text", "digits", "warning"]
+    assert list(content) == ["path", "text", "digits", "score", "warning"]
     (digit,) = content["digits"]
-    assert list(digit) == ["digit", "probability", "top_k", "box"]
+    assert list(digit) == ["digit", "probability", "top_k", "box", "score"]
     assert [list(candidate) for candidate in digit["top_k"]] == [["digit", "probability"]] * 3
     assert digit["box"] == [9, 5, 20, 24]
 
@@ -123,16 +125,21 @@ def test_an_empty_picture_is_said_to_be_empty(tmp_path: Path, recognizer: Recogn
         "path": str(path),
         "text": "",
         "digits": (),
+        "score": 0.0,
         "warning": "the picture holds no ink",
     }
 
 
 @pytest.mark.parametrize(
-    ("second", "warning"),
-    [(LIKELY_PROBABILITY - 0.01, None), (LIKELY_PROBABILITY + 0.05, "the 4 may be a 9 (25.0%)")],
+    ("second", "score", "warning"),
+    [
+        (LIKELY_PROBABILITY + 0.05, LEAST_SCORE, None),
+        (LIKELY_PROBABILITY + 0.05, LEAST_SCORE - 0.1, "the 4 may be a 9 (15.0%)"),
+        (LIKELY_PROBABILITY - 0.01, LEAST_SCORE - 0.1, "the 4 hardly looks like a digit"),
+    ],
 )
-def test_two_likely_readings_are_a_doubt(second: float, warning: Optional[str]) -> None:
-    assert _doubt([[Candidate(4, 1 - second), Candidate(9, second)]]) == warning
+def test_a_low_score_is_a_doubt_and_says_which(second: float, score: float, warning: Optional[str]) -> None:
+    assert _doubt([[Candidate(4, 1 - second), Candidate(9, second)]], [score]) == warning
 
 
 def test_no_pictures_give_no_predictions(recognizer: Recognizer) -> None:

@@ -23,7 +23,7 @@ from app.datasets.dataset import load_data
 from app.datasets.mnist import load_mnist
 from app.datasets.strokes import BLOCK, CHECKSUM, SKELETONS, load_strokes, main, make_strokes
 from app.errors import DataError, FileError, UsageError
-from app.pictures import centre_of_mass
+from app.pictures.normalise import centre_of_mass
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMALL = replace(
