@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.checkpoint import get_state, load_checkpoint, save_checkpoint
+from app.doubt import LEAST_SCORE
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
 from app.models import TwoConvNet, compute_logits, to_model_input
-from app.doubt import LEAST_SCORE
 from app.pictures import read_page
 from app.recognizer import (
     BATCH_PICTURES,
