@@ -75,8 +75,9 @@ def train_or_reuse(config: TrainConfig, run_dir: Path) -> None:
         return
     recorded, wanted = json.loads((run_dir / "config.json").read_text()), config.to_json()
     for name in wanted:
-        # Where the data are does not matter, and how many threads there are is settled by the run.
-        is_free = name in PLACES or (name == "workers" and config.workers is None)
+        # Where the data are does not matter; how many threads there are and which data is settled by the run.
+        is_settled = (name, wanted[name]) in (("workers", None), ("dataset", "auto"))
+        is_free = name in PLACES or is_settled
         if not is_free and recorded.get(name) != wanted[name]:
             raise UserError(
                 f"{run_dir}: a run with {option_name(name)} {recorded.get(name)}, not {wanted[name]}; "

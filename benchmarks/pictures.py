@@ -141,8 +141,9 @@ def load_digits(data_dir: Optional[str], name: str) -> Digits:
     from app.datasets.mnist import load_mnist
     from app.runtime import data_directories
 
-    # No preset trains on the last 5,000 of the training images.
-    parts = split(load_mnist(data_directories(data_dir)), 5000)
+    data = load_mnist(data_directories(data_dir))
+    # No preset trains on the last 5,000 of MNIST's training images.
+    parts = split(data, len(data.train.images) // 12)
     return parts.validation if name == "validation" else parts.test
 
 
