@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 from app.console import CommandParser, progress_bar, run_command, say
-from app.errors import CheckpointError, PictureError, UsageError
+from app.errors import CheckpointError, FileError, PictureError, UsageError
 
 if TYPE_CHECKING:
-    from app.recognizer import Prediction, Reading
+    from app.recognizer import DigitReading, Prediction, Reading
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
@@ -26,16 +26,15 @@ def main() -> int:
     if arguments.checkpoint is not None:
         check_exists(arguments.checkpoint)
     # From here on NumPy, Pillow and then Paddle are imported: a second that a usage error need not cost.
-    from app.recognizer import Recognizer, find_checkpoint
+    from app.recognizer import ImageFolder, Recognizer, find_checkpoint
     from app.runtime import prepare
 
     pictures, failures = list_pictures(arguments.pictures)
     if not pictures:
         return 1
-    if arguments.explain is not None and len(pictures) > 1:
-        raise UsageError(f"--explain: expected one picture, found {len(pictures)}")
-    if arguments.explain is not None and arguments.explain.resolve() == pictures[0].resolve():
-        raise UsageError(f"--explain: {arguments.explain} is the picture itself, it would be lost")
+    if arguments.explain is not None:
+        check_explanation(arguments.explain, pictures)
+    folder = ImageFolder(arguments.save_input) if arguments.save_input is not None else None
     checkpoint = arguments.checkpoint or find_checkpoint(CHECKPOINTS)
     prepare()
     recognizer = Recognizer(checkpoint, arguments.single)
@@ -49,23 +48,34 @@ def main() -> int:
                 say(f"error: {outcome}")
                 failures += 1
             else:
-                show(outcome, arguments, bar.write)
+                prediction = outcome.prediction
+                bar.write(json.dumps(prediction.to_json()) if arguments.json else format_line(prediction))
+                if folder is not None:
+                    folder.save(outcome)
+                if arguments.explain is not None:
+                    explain(arguments.explain, outcome)
             bar.update()
     return 1 if failures else 0
 
 
-def show(reading: Reading, arguments: argparse.Namespace, write: Callable[[str], None]) -> None:
-    """Write a reading as a line, and the files that were asked for."""
-    prediction = reading.prediction
-    write(json.dumps(prediction.to_json()) if arguments.json else format_line(prediction))
-    if arguments.save_input is not None:
-        from app.recognizer import save_images
+def check_explanation(path: Path, pictures: Sequence[Path]) -> None:
+    """Raise a UserError unless a figure of the only picture can be written to `path`."""
+    if len(pictures) > 1:
+        raise UsageError(f"--explain: expected one picture, found {len(pictures)}")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--explain: {path}: expected a name that ends in .png")
+    if path.resolve() == pictures[0].resolve():
+        raise UsageError(f"--explain: {path} is the picture itself, it would be lost")
+    if not path.parent.is_dir():
+        raise FileError(f"{path}: cannot be written: there is no folder {path.parent}")
 
-        save_images(arguments.save_input, reading)
-    if arguments.explain is not None:
-        from app.explain import write_explanation
 
-        write_explanation(arguments.explain, reading)
+def explain(path: Path, reading: Reading) -> None:
+    """Draw how a picture was read."""
+    # Matplotlib takes a second to import; who wants no figure need not wait for it.
+    from app.explain import write_explanation
+
+    write_explanation(path, reading)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -88,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
         choices=range(1, 11),
         default=1,
         metavar="K",
-        help="show the K likeliest digits, 1 to 10 (default: 1)",
+        help="show the K likeliest digits in each place, 1 to 10 (default: 1)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--single", action="store_true", help="read each picture as one digit")
@@ -131,19 +141,23 @@ def list_pictures(paths: Sequence[Path]) -> tuple[list[Path], int]:
 def format_line(prediction: Prediction) -> str:
     """Return a prediction as a line for people, such as `image.jpg: 7 (99.8%)`, a number as `2024 (97.1%)`.
 
-    Lines of digits are parted by ` / `; the probability of a number is that of all its digits.
+    Lines of digits are parted by ` / `; the probability of a number is that of all its digits, and if more
+    than one candidate was asked for, those of each digit follow after semicolons.
     """
     if len(prediction.digits) > 1:
         share = math.prod(reading.probability for reading in prediction.digits)
         readings = [f"{prediction.text} ({share:.1%})".replace("\n", " / ")]
+        if len(prediction.digits[0].top_k) > 1:
+            readings += [format_candidates(reading) for reading in prediction.digits]
     else:
-        readings = [
-            f"{candidate.digit} ({candidate.probability:.1%})"
-            for reading in prediction.digits
-            for candidate in reading.top_k
-        ]
-    line = f"{prediction.path}: {', '.join(readings) or 'no digit'}"
+        readings = [format_candidates(reading) for reading in prediction.digits]
+    line = f"{prediction.path}: {'; '.join(readings) or 'no digit'}"
     return f"{line} -- {prediction.warning}" if prediction.warning else line
+
+
+def format_candidates(reading: DigitReading) -> str:
+    """Return the candidates of one digit, such as `4 (70.1%), 9 (29.5%)`."""
+    return ", ".join(f"{one.digit} ({one.probability:.1%})" for one in reading.top_k)
 
 
 if __name__ == "__main__":

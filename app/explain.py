@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
     from app.recognizer import Reading
 
-# Digits that find room in the figure.
-_MOST_DIGITS = 8
+# Digits that find room in a row of the figure, and in the figure.
+_ROW, _MOST_DIGITS = 8, 24
+
+# Inches: of the figure, of the picture and of a row of stages at most, of a row of digits, of the title.
+_WIDTH, _TALLEST, _DIGITS_HEIGHT, _TITLE_HEIGHT = 12.0, 5.0, 3.2, 0.7
 
 
 def write_explanation(path: Path, reading: Reading) -> None:
@@ -29,28 +33,51 @@ def write_explanation(path: Path, reading: Reading) -> None:
         FileError: `path` cannot be written.
         PictureError: the picture has gone since it was read.
     """
+    pixels, size = open_picture(Path(reading.prediction.path))
+    aspect = size[1] / size[0]
+    stages = len(reading.stages)
     shown = min(_MOST_DIGITS, len(reading.images))
-    columns = max(1 + len(reading.stages), shown, 2)
-    figure = Figure(figsize=(2.4 * columns, 7), layout="constrained")
-    axes = figure.subplots(3, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    _show_picture(axes[0, 0], reading)
-    for axis, (name, image) in zip(axes[0, 1:], reading.stages.items()):
-        _show_stage(axis, name, image)
-    for number in range(shown):
-        _show_digit(axes[1, number], reading, number)
-        _show_probabilities(axes[2, number], reading.probabilities[number])
-    text = reading.prediction.text.replace("\n", " / ") or "no digit"
-    figure.suptitle(f"{text} -- {reading.prediction.warning}" if reading.prediction.warning else text)
+    rows = [range(start, min(start + _ROW, shown)) for start in range(0, shown, _ROW)]
+    heights = [
+        min(_TALLEST, _WIDTH * aspect + 0.4),
+        *([min(_TALLEST, _WIDTH / stages * aspect + 0.4)] if stages else []),
+        *[_DIGITS_HEIGHT for _ in rows],
+    ]
+    figure = Figure(figsize=(_WIDTH, _TITLE_HEIGHT + sum(heights)), layout="constrained")
+    figure.suptitle(_title(reading))
+    parts = iter(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+    _show_picture(next(parts).subplots(), reading, pixels, size)
+    if stages:
+        for axis, (name, image) in zip(next(parts).subplots(1, stages, squeeze=False)[0], reading.stages.items()):
+            _show_stage(axis, name, image)
+    for row, part in zip(rows, parts):
+        axes = part.subplots(2, max(4, len(row)), squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+        for column, number in enumerate(row):
+            _show_digit(axes[0, column], reading, number)
+            _show_probabilities(axes[1, column], reading.probabilities[number])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     write_atomically(path, buffer.getvalue())
 
 
-def _show_picture(axis: Axes, reading: Reading) -> None:
-    pixels, (width, height) = open_picture(Path(reading.prediction.path))
+def _title(reading: Reading) -> str:
+    prediction = reading.prediction
+    title = prediction.text.replace("\n", " / ") or "no digit"
+    if prediction.warning:
+        title += f" -- {prediction.warning}"
+    if len(reading.images) > _MOST_DIGITS:
+        title += f" (the first {_MOST_DIGITS} of {len(reading.images)} digits below)"
+    return textwrap.fill(title, 110)
+
+
+def _show_picture(
+    axis: Axes, reading: Reading, pixels: np.ndarray[Any, Any], size: tuple[int, int]
+) -> None:
+    width, height = size
     axis.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    axis.axis("off")
     axis.set_title("picture")
     for digit in reading.prediction.digits:
         left, top, right, bottom = digit.box
@@ -59,6 +86,7 @@ def _show_picture(axis: Axes, reading: Reading) -> None:
 
 def _show_stage(axis: Axes, name: str, image: np.ndarray[Any, Any]) -> None:
     axis.set_title(name)
+    axis.axis("off")
     if np.issubdtype(image.dtype, np.integer) and image.ndim == 2:
         # Numbers of pieces: a colour for each, black for paper.
         shades = np.random.default_rng(0).integers(80, 256, (int(image.max()) + 1, 3), dtype=np.uint8)

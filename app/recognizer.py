@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
@@ -15,17 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.datasets import SIDE, strokes
-from app.doubt import LEAST_SCORE, score_of
-from app.errors import CheckpointError, FileError, PictureError
+from app.doubt import LEAST_SCORE, scores_of
+from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
-from app.files import write_atomically
+from app.files import make_directory, write_atomically
 from app.pictures import Box, Guess, Page, read_page
 from app.pictures import Candidate as Cut
 
-BATCH_PICTURES = 256
+# Pictures whose digits the network sees at once: few, so that the first readings do not wait for the last.
+BATCH_PICTURES = 16
 
-# Characters of a picture's path that are kept in the name of a file: with four bytes each, 255 hold them.
-_LONGEST_NAME = 55
+# Characters of a picture's name that are kept in the name of a file: with four bytes each, 255 hold them.
+_LONGEST_NAME = 50
 
 # A reading in doubt has a second candidate if that is at least this probable.
 LIKELY_PROBABILITY = 0.1
@@ -112,6 +114,9 @@ class Recognizer:
 
         self._checkpoint = load_checkpoint(resolve_checkpoint(checkpoint))
         self._single = single
+        score = self._section("metrics").get("least_score")
+        is_known = isinstance(score, float) and math.isfinite(score)
+        self._least_score = score if is_known else LEAST_SCORE
 
     def describe(self) -> str:
         """Return which checkpoint it is and, if its JSON says so, what it learned from and how well."""
@@ -155,8 +160,8 @@ class Recognizer:
                 if isinstance(page, PictureError):
                     yield page
                 else:
-                    seen = [np.array(list(islice(logits, len(guess.candidates)))) for guess in page.guesses]
-                    yield _choose(path, page, seen, top_k, self._single)
+                    seen = [np.array(list(itertools.islice(logits, len(guess.candidates)))) for guess in page.guesses]
+                    yield self._choose(path, page, seen, top_k)
 
     def _logits(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         from app.models import compute_logits
@@ -167,47 +172,47 @@ class Recognizer:
             raise CheckpointError(f"{self._checkpoint.path}: the network's outputs are not finite numbers")
         return logits
 
+    def _choose(
+        self, path: Path, page: Page, logits: Sequence[NDArray[np.float32]], top_k: int
+    ) -> Reading:
+        """Return the reading of the guess whose ink looks and reads best; `logits` has [K, 10] for each guess."""
+        best: Optional[tuple[float, Guess, NDArray[np.float32], list[int]]] = None
+        for guess, rows in zip(page.guesses, logits):
+            costs = -np.log(softmax(rows).max(axis=1)) + [cut.strangeness for cut in guess.candidates]
+            chosen = [pick_one(guess, costs)] if self._single else cut_lines(guess, costs)
+            merit = _INK_WEIGHT * guess.likelihood - float(costs[chosen].mean())
+            if best is None or merit > best[0]:
+                best = merit, guess, rows, chosen
+        if best is None:
+            nothing = Prediction(str(path), "", (), 0.0, "the picture holds no ink")
+            return Reading(nothing, (), np.empty((0, 10)), {})
+        _, guess, rows, chosen = best
+        cuts = [guess.candidates[index] for index in chosen]
+        return self._to_reading(path, cuts, rows[chosen], guess, top_k)
+
+    def _to_reading(
+        self, path: Path, cuts: list[Cut], rows: NDArray[np.float32], guess: Guess, top_k: int
+    ) -> Reading:
+        probabilities = softmax(rows)
+        rankings = [_rank(row) for row in probabilities]
+        scores = scores_of(rows, guess.likelihood).tolist()
+        digits = tuple(
+            DigitReading(ranking[0].digit, ranking[0].probability, ranking[:top_k], cut.digit.box, score)
+            for cut, ranking, score in zip(cuts, rankings, scores)
+        )
+        lines = [
+            "".join(str(digit.digit) for digit, cut in zip(digits, cuts) if cut.line == number)
+            for number in sorted({cut.line for cut in cuts})
+        ]
+        prediction = Prediction(str(path), "\n".join(lines), digits, min(scores), _doubt(rankings, scores, self._least_score))
+        return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
+
 
 def _try_to_read(path: Path, keep_stages: bool) -> Union[Page, PictureError]:
     try:
         return read_page(path, keep_stages)
     except PictureError as error:
         return error
-
-
-def _choose(
-    path: Path, page: Page, logits: Sequence[NDArray[np.float32]], top_k: int, single: bool
-) -> Reading:
-    """Return the reading of the guess whose ink looks and reads best; `logits` has [K, 10] for each guess."""
-    best: Optional[tuple[float, Guess, NDArray[np.float32], list[int]]] = None
-    for guess, rows in zip(page.guesses, logits):
-        costs = -np.log(softmax(rows).max(axis=1)) + [cut.strangeness for cut in guess.candidates]
-        chosen = [pick_one(guess, costs)] if single else cut_lines(guess, costs)
-        merit = _INK_WEIGHT * guess.likelihood - float(costs[chosen].mean())
-        if best is None or merit > best[0]:
-            best = merit, guess, rows, chosen
-    if best is None:
-        nothing = Prediction(str(path), "", (), 0.0, "the picture holds no ink")
-        return Reading(nothing, (), np.empty((0, 10)), {})
-    _, guess, rows, chosen = best
-    cuts = [guess.candidates[index] for index in chosen]
-    return _to_reading(path, cuts, rows[chosen], guess, top_k)
-
-
-def _to_reading(path: Path, cuts: list[Cut], rows: NDArray[np.float32], guess: Guess, top_k: int) -> Reading:
-    probabilities = softmax(rows)
-    rankings = [_rank(row) for row in probabilities]
-    scores = [score_of(row, guess.likelihood) for row in rows]
-    digits = tuple(
-        DigitReading(ranking[0].digit, ranking[0].probability, ranking[:top_k], cut.digit.box, score)
-        for cut, ranking, score in zip(cuts, rankings, scores)
-    )
-    lines = [
-        "".join(str(digit.digit) for digit, cut in zip(digits, cuts) if cut.line == number)
-        for number in sorted({cut.line for cut in cuts})
-    ]
-    prediction = Prediction(str(path), "\n".join(lines), digits, min(scores), _doubt(rankings, scores))
-    return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
 
 
 def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:
@@ -241,11 +246,13 @@ def _rank(probabilities: NDArray[np.float64]) -> tuple[Candidate, ...]:
     return tuple(Candidate(int(digit), float(probabilities[digit])) for digit in order)
 
 
-def _doubt(rankings: Sequence[Sequence[Candidate]], scores: Sequence[float]) -> Optional[str]:
+def _doubt(
+    rankings: Sequence[Sequence[Candidate]], scores: Sequence[float], least_score: float
+) -> Optional[str]:
     """Return why a reading is in doubt: a digit's score is low, and a second one is likely, or none is."""
     doubtful = []
     for (first, second, *_), score in zip(rankings, scores):
-        if score >= LEAST_SCORE:
+        if score >= least_score:
             continue
         if second.probability >= LIKELY_PROBABILITY:
             doubtful.append(f"the {first.digit} may be a {second.digit} ({second.probability:.1%})")
@@ -254,24 +261,38 @@ def _doubt(rankings: Sequence[Sequence[Candidate]], scores: Sequence[float]) -> 
     return ", ".join(doubtful) or None
 
 
-def save_images(folder: Path, reading: Reading) -> None:
-    """Write each digit as the network saw it, 28x28, as `PICTURE-NUMBER.png` with numbers in reading order.
+class ImageFolder:
+    """A folder for the digits as the network saw them: 28x28, `PICTURE-NUMBER.png`, in reading order.
 
-    PICTURE is the picture's path with `_` between its folders, cut to what a file name may hold.
+    PICTURE is the picture's name without its suffix; a second picture of the same name is PICTURE~2.
 
     Raises:
-        FileError: the folder cannot be made or written to.
+        FileError: the folder cannot be made.
     """
-    path = Path(reading.prediction.path)
-    name = "_".join(part for part in path.parts if part not in (path.anchor, ".."))[-_LONGEST_NAME:]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be made ({error.strerror or error})") from error
-    for number, image in enumerate(reading.images, start=1):
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "PNG")
-        write_atomically(folder / f"{name}-{number}.png", buffer.getvalue())
+
+    def __init__(self, path: Path) -> None:
+        make_directory(path)
+        self._path = path
+        self._taken: set[str] = set()
+
+    def save(self, reading: Reading) -> None:
+        """Write a picture's digits.
+
+        Raises:
+            FileError: a file cannot be written.
+        """
+        name = self._new_name(Path(reading.prediction.path).stem[:_LONGEST_NAME])
+        for number, image in enumerate(reading.images, start=1):
+            buffer = io.BytesIO()
+            Image.fromarray(image).save(buffer, "PNG")
+            write_atomically(self._path / f"{name}-{number}.png", buffer.getvalue())
+
+    def _new_name(self, stem: str) -> str:
+        """Return the first name that no picture has yet, on disks that do not tell A from a either."""
+        names = (stem if count == 1 else f"{stem}~{count}" for count in itertools.count(1))
+        name = next(name for name in names if name.lower() not in self._taken)
+        self._taken.add(name.lower())
+        return name
 
 
 def find_checkpoint(checkpoints: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Optional
 
 import numpy as np
 import paddle
+from numpy.typing import NDArray
 
 from app import checkpoint as checkpoints
 from app import runtime
@@ -33,6 +34,7 @@ from app.datasets.dataset import (
     share_of,
 )
 from app.distributed import Processes
+from app.doubt import find_least_score
 from app.errors import CheckpointError, TrainingDivergedError, UsageError, UserError
 from app.evaluation import Evaluation, evaluate, format_accuracy
 from app.fast_layers import accelerate
@@ -108,6 +110,7 @@ _METRICS = (
     "train_loss",
     "validation_loss",
     "validation_accuracy",
+    "least_score",
     "learning_rate",
     "seconds",
     "images_per_second",
@@ -378,12 +381,16 @@ class _Run:
                 f"{self.run_dir}: training diverged in epoch {progress.epoch + 1}, the loss is "
                 f"{train_loss:g}; try a lower --learning-rate than {self.config.learning_rate:g}"
             )
-        validation = self._validate()
+        logits = self._validation_logits()
+        validation = None
+        if logits is not None:
+            validation = evaluate(logits, self.validation.labels[: len(logits)])
         record = {
             "epoch": progress.epoch + 1,
             "train_loss": train_loss,
             "validation_loss": validation.loss if validation else None,
             "validation_accuracy": validation.accuracy if validation else None,
+            "least_score": None if logits is None else find_least_score(logits),
             "learning_rate": learning_rate,
             "seconds": progress.seconds + time.perf_counter() - started,
             "images_per_second": images / trained,
@@ -397,7 +404,8 @@ class _Run:
         self.save_last()
         self._log_epoch(record, validation)
 
-    def _validate(self) -> Optional[Evaluation]:
+    def _validation_logits(self) -> Optional[NDArray[np.float32]]:
+        """Return the logits of the validation images, float32 [N, 10], None without any."""
         limit = self.config.limit_validation_batches
         count = len(self.validation.images)
         if limit is not None:
@@ -408,7 +416,7 @@ class _Run:
         part = compute_logits(
             self.result, self.validation.images[:count][share], self.config.evaluation_batch_size
         )
-        return evaluate(self.processes.gather(part, share, count), self.validation.labels[:count])
+        return self.processes.gather(part, share, count)
 
     def _log_epoch(self, record: dict[str, Any], validation: Optional[Evaluation]) -> None:
         parts = [

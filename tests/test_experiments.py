@@ -202,6 +202,17 @@ def test_the_lessons_hold_every_study_and_their_links_lead_somewhere(lessons):
         assert (lessons / link).exists(), link
 
 
+def test_the_committed_lessons_are_of_full_runs_and_whole():
+    text = (REPOSITORY / "docs" / "lessons.md").read_text()
+    for name in STUDIES:
+        content = json.loads((REPOSITORY / "docs" / f"{name}.json").read_text())
+        assert content["quick"] is False
+        for statement in content["statements"]:
+            assert statement["measured"] in text
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (REPOSITORY / "docs" / link).exists(), link
+
+
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "app.experiments", *arguments],

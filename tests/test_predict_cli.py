@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,18 +123,36 @@ def test_what_is_missing_is_said_before_paddle_is_loaded(
     assert line.startswith(error)
 
 
-@pytest.mark.parametrize("target", ["digit.png", "."])
-def test_an_explanation_never_replaces_the_picture_nor_a_folder(
-    tmp_path: Path, tutorial_checkpoint: Path, target: str
-) -> None:
+@pytest.mark.parametrize("target", ["digit.png", ".", "how.jpg", "missing/how.png"])
+def test_an_explanation_is_refused_before_anything_is_read(tmp_path: Path, target: str) -> None:
     picture = (SAMPLES / "0_black_pen.png").read_bytes()
     (tmp_path / "digit.png").write_bytes(picture)
-    result = predict("--checkpoint", tutorial_checkpoint, "--explain", target, "digit.png", cwd=tmp_path)
-    assert result.returncode == (2 if target == "digit.png" else 1)
-    assert "Traceback" not in result.stderr
-    assert target in result.stderr.splitlines()[-1]
-    assert [path.name for path in tmp_path.iterdir()] == ["digit.png"]
+    result = predict("--explain", target, "digit.png", cwd=tmp_path, without="paddle")
+    assert result.returncode == (1 if target.startswith("missing") else 2)
+    (line,) = result.stderr.splitlines()
+    assert target in line
+    assert result.stdout == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"digit.png", "absent"}
     assert (tmp_path / "digit.png").read_bytes() == picture
+
+
+def test_a_folder_for_inputs_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "digit.png").write_bytes((SAMPLES / "0_black_pen.png").read_bytes())
+    result = predict("--save-input", "digit.png", "digit.png", cwd=tmp_path, without="paddle")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: digit.png: cannot be made")
+
+
+def test_the_candidates_of_a_number_are_shown_digit_by_digit(
+    tmp_path: Path, tutorial_checkpoint: Path
+) -> None:
+    page = Image.new("L", (200, 120), 255)
+    for left in (30, 110):
+        page.paste(0, (left, 20, left + 10, 100))
+    page.save(tmp_path / "number.png")
+    result = predict("--checkpoint", tutorial_checkpoint, "--top-k", "2", "number.png", cwd=tmp_path)
+    candidates = r"\d \(\d+\.\d%\), \d \(\d+\.\d%\)"
+    assert re.match(rf"number\.png: \d\d \(\d+\.\d%\); {candidates}; {candidates}( -- .*)?\n$", result.stdout)
 
 
 def test_inputs_and_explanation_of_a_number_are_written(tmp_path: Path, tutorial_checkpoint: Path) -> None:
@@ -141,5 +160,5 @@ def test_inputs_and_explanation_of_a_number_are_written(tmp_path: Path, tutorial
     options = ("--explain", "how.png", "--save-input", "seen", "--single")
     result = predict("--checkpoint", tutorial_checkpoint, *options, "digit.png", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert Image.open(tmp_path / "seen" / "digit.png-1.png").size == (28, 28)
+    assert Image.open(tmp_path / "seen" / "digit-1.png").size == (28, 28)
     assert min(Image.open(tmp_path / "how.png").size) > 400

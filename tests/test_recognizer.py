@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,7 +20,9 @@ from app.recognizer import (
     BATCH_PICTURES,
     LIKELY_PROBABILITY,
     Candidate,
+    ImageFolder,
     Prediction,
+    Reading,
     Recognizer,
     _doubt,
     find_checkpoint,
@@ -139,7 +142,44 @@ def test_an_empty_picture_is_said_to_be_empty(tmp_path: Path, recognizer: Recogn
     ],
 )
 def test_a_low_score_is_a_doubt_and_says_which(second: float, score: float, warning: Optional[str]) -> None:
-    assert _doubt([[Candidate(4, 1 - second), Candidate(9, second)]], [score]) == warning
+    assert _doubt([[Candidate(4, 1 - second), Candidate(9, second)]], [score], LEAST_SCORE) == warning
+
+
+@pytest.mark.parametrize(
+    ("least_score", "is_doubted"), [(-1e6, False), (1e6, True), (None, None), ("high", None), (float("nan"), None)]
+)
+def test_the_score_that_passes_is_the_checkpoints_own(
+    tmp_path: Path, least_score: Any, is_doubted: Optional[bool]
+) -> None:
+    save_checkpoint(tmp_path / "net.pdparams", get_state(TwoConvNet()), {"metrics": {}})
+    path = save_picture(tmp_path / "digit.png", mnist_like(3))
+    (without,) = predictions(Recognizer(tmp_path / "net.pdparams"), [path])
+    if isinstance(least_score, float) and math.isnan(least_score):
+        description = json.loads((tmp_path / "net.json").read_text())
+        (tmp_path / "net.json").write_text(json.dumps({**description, "metrics": {"least_score": least_score}}))
+    else:
+        save_checkpoint(
+            tmp_path / "net.pdparams", get_state(TwoConvNet()), {"metrics": {"least_score": least_score}}
+        )
+    (prediction,) = predictions(Recognizer(tmp_path / "net.pdparams"), [path])
+    expected = (without.score < LEAST_SCORE) if is_doubted is None else is_doubted
+    assert (prediction.warning is not None) is expected
+
+
+def test_pictures_of_one_name_keep_their_own_images(tmp_path: Path, recognizer: Recognizer) -> None:
+    paths = []
+    for number, name in enumerate(["a/b.png", "a_b.png", "c/B.jpg.png", "c/b.png", "b~2.png"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        paths.append(save_picture(tmp_path / name, mnist_like(number)))
+    folder = ImageFolder(tmp_path / "seen" / "here")
+    for reading in recognizer.look(paths):
+        assert isinstance(reading, Reading)
+        folder.save(reading)
+    written = {path.name: np.asarray(Image.open(path)) for path in (tmp_path / "seen" / "here").iterdir()}
+    names = ["b-1.png", "a_b-1.png", "B.jpg-1.png", "b~2-1.png", "b~2~2-1.png"]
+    assert sorted(written) == sorted(names)
+    for number, name in enumerate(names):
+        assert (written[name] == mnist_like(number)).all()
 
 
 def test_no_pictures_give_no_predictions(recognizer: Recognizer) -> None:

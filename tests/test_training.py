@@ -105,6 +105,7 @@ def test_a_run_learns_and_leaves_everything_in_its_folder(config, tmp_path):
         "train_loss",
         "validation_loss",
         "validation_accuracy",
+        "least_score",
         "learning_rate",
         "seconds",
         "images_per_second",

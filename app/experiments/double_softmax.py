@@ -82,6 +82,7 @@ def run(laboratory: Laboratory) -> Findings:
                 (
                     "",
                     "test accuracy",
+                    "recall of the worst digit",
                     "validation after one epoch",
                     "last training loss",
                     "calibration error",

@@ -43,6 +43,11 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
 
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.headings):
+                raise ValueError(f"expected {len(self.headings)} cells, found {list(row)}")
+
 
 @dataclass(frozen=True)
 class Findings:
