@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.console import CommandParser, run_command
 
-# For checkpoints whose JSON does not say, such as the tutorial's own: that of the network which comes with the
-# repository, the output of `python -m app.doubt`, rounded.
+# For checkpoints whose JSON does not say, such as the tutorial's own: about that of the network which comes
+# with the repository, the output of `python -m app.doubt`.
 LEAST_SCORE = 11.7
 
 # What passes without a warning, as a share.

@@ -48,7 +48,9 @@ def write_explanation(path: Path, reading: Reading) -> None:
     parts = iter(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
     _show_picture(next(parts).subplots(), reading, pixels, size)
     if stages:
-        for axis, (name, image) in zip(next(parts).subplots(1, stages, squeeze=False)[0], reading.stages.items()):
+        for axis, (name, image) in zip(
+            next(parts).subplots(1, stages, squeeze=False)[0], reading.stages.items()
+        ):
             _show_stage(axis, name, image)
     for row, part in zip(rows, parts):
         axes = part.subplots(2, max(4, len(row)), squeeze=False)
@@ -72,9 +74,7 @@ def _title(reading: Reading) -> str:
     return textwrap.fill(title, 110)
 
 
-def _show_picture(
-    axis: Axes, reading: Reading, pixels: np.ndarray[Any, Any], size: tuple[int, int]
-) -> None:
+def _show_picture(axis: Axes, reading: Reading, pixels: np.ndarray[Any, Any], size: tuple[int, int]) -> None:
     width, height = size
     axis.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
     axis.axis("off")

@@ -32,10 +32,13 @@ _LONGEST_NAME = 50
 # A reading in doubt has a second candidate if that is at least this probable.
 LIKELY_PROBABILITY = 0.1
 
-# What a further digit costs, and how much the ink's looks count beside the reading, both against the negative
-# log-probability of a digit. Chosen on simulated pictures of MNIST's validation digits (`tests/photos.py`).
+# What a further digit costs, and how much the ink's looks and the scores count beside the reading, all
+# against the negative log-probability of a digit. Scores are taken in units of the least that passes without
+# a doubt, and no surer than so many of them. Chosen on simulated pictures of MNIST's validation digits
+# (`tests/photos.py`); twice or half as much makes little difference.
 _DIGIT_COST = 0.3
-_INK_WEIGHT = 2.0
+_INK_WEIGHT = 0.75
+_SCORE_WEIGHT, _SUREST = 1.75, 2.5
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,9 @@ class Recognizer:
         self._checkpoint = load_checkpoint(resolve_checkpoint(checkpoint))
         self._single = single
         score = self._section("metrics").get("least_score")
-        is_known = isinstance(score, float) and math.isfinite(score)
-        self._least_score = score if is_known else LEAST_SCORE
+        self._least_score = LEAST_SCORE
+        if isinstance(score, float) and math.isfinite(score):
+            self._least_score = score
 
     def describe(self) -> str:
         """Return which checkpoint it is and, if its JSON says so, what it learned from and how well."""
@@ -160,7 +164,10 @@ class Recognizer:
                 if isinstance(page, PictureError):
                     yield page
                 else:
-                    seen = [np.array(list(itertools.islice(logits, len(guess.candidates)))) for guess in page.guesses]
+                    seen = [
+                        np.array(list(itertools.islice(logits, len(guess.candidates))))
+                        for guess in page.guesses
+                    ]
                     yield self._choose(path, page, seen, top_k)
 
     def _logits(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -172,15 +179,14 @@ class Recognizer:
             raise CheckpointError(f"{self._checkpoint.path}: the network's outputs are not finite numbers")
         return logits
 
-    def _choose(
-        self, path: Path, page: Page, logits: Sequence[NDArray[np.float32]], top_k: int
-    ) -> Reading:
-        """Return the reading of the guess whose ink looks and reads best; `logits` has [K, 10] for each guess."""
+    def _choose(self, path: Path, page: Page, logits: Sequence[NDArray[np.float32]], top_k: int) -> Reading:
+        """Return the reading of the guess whose ink looks and reads best, given [K, 10] logits of each."""
         best: Optional[tuple[float, Guess, NDArray[np.float32], list[int]]] = None
         for guess, rows in zip(page.guesses, logits):
             costs = -np.log(softmax(rows).max(axis=1)) + [cut.strangeness for cut in guess.candidates]
             chosen = [pick_one(guess, costs)] if self._single else cut_lines(guess, costs)
-            merit = _INK_WEIGHT * guess.likelihood - float(costs[chosen].mean())
+            sureness = np.minimum(scores_of(rows[chosen]) / max(self._least_score, 1.0), _SUREST)
+            merit = _INK_WEIGHT * guess.likelihood + float((_SCORE_WEIGHT * sureness - costs[chosen]).mean())
             if best is None or merit > best[0]:
                 best = merit, guess, rows, chosen
         if best is None:
@@ -204,7 +210,9 @@ class Recognizer:
             "".join(str(digit.digit) for digit, cut in zip(digits, cuts) if cut.line == number)
             for number in sorted({cut.line for cut in cuts})
         ]
-        prediction = Prediction(str(path), "\n".join(lines), digits, min(scores), _doubt(rankings, scores, self._least_score))
+        prediction = Prediction(
+            str(path), "\n".join(lines), digits, min(scores), _doubt(rankings, scores, self._least_score)
+        )
         return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
 
 

@@ -146,7 +146,8 @@ def test_a_low_score_is_a_doubt_and_says_which(second: float, score: float, warn
 
 
 @pytest.mark.parametrize(
-    ("least_score", "is_doubted"), [(-1e6, False), (1e6, True), (None, None), ("high", None), (float("nan"), None)]
+    ("least_score", "is_doubted"),
+    [(-1e6, False), (1e6, True), (None, None), ("high", None), (float("nan"), None)],
 )
 def test_the_score_that_passes_is_the_checkpoints_own(
     tmp_path: Path, least_score: Any, is_doubted: Optional[bool]
@@ -156,7 +157,9 @@ def test_the_score_that_passes_is_the_checkpoints_own(
     (without,) = predictions(Recognizer(tmp_path / "net.pdparams"), [path])
     if isinstance(least_score, float) and math.isnan(least_score):
         description = json.loads((tmp_path / "net.json").read_text())
-        (tmp_path / "net.json").write_text(json.dumps({**description, "metrics": {"least_score": least_score}}))
+        (tmp_path / "net.json").write_text(
+            json.dumps({**description, "metrics": {"least_score": least_score}})
+        )
     else:
         save_checkpoint(
             tmp_path / "net.pdparams", get_state(TwoConvNet()), {"metrics": {"least_score": least_score}}

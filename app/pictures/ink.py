@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Optional
 
 import cv2
 import numpy as np
@@ -16,6 +16,11 @@ from app.pictures.opening import Pixels
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
 _NOISE_DEVIATIONS = 4.0
+
+# A picture is flat if so much of its paper is as light as the paper's median, to within this share of the
+# contrast; and if the levels of ink and paper, taken as constant, explain so much of the picture's variance.
+_FLAT_SHARE, _FLAT_WITHIN = 0.6, 0.12
+_FLAT_EXPLAINED = 0.75
 
 # Added to the paper's level (of 255): on black paper, noise would become ink.
 _DARKNESS = 12.0
@@ -49,16 +54,17 @@ class Ink:
         return measured
 
 
-def find_ink(pixels: Pixels, light_on_dark: bool, reach: int) -> Ink:
+def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int]) -> Ink:
     """Return the ink of a picture under one guess of its polarity.
 
     Args:
         pixels: the picture.
         light_on_dark: whether to look for light ink on dark paper.
-        reach: what is narrower than this many pixels is ink, what is wider is paper or shadow.
+        reach: what is narrower than this many pixels is ink, what is wider is paper or shadow; None where
+            the paper is known to be of one shade.
     """
     positive = 255 - pixels if light_on_dark else pixels
-    paper = estimate_paper(positive, reach)
+    paper = one_shade(positive) if reach is None else estimate_paper(positive, reach)
     densities = _channel_densities(positive, paper)
     weights = _channel_weights(densities)
     density = densities @ weights
@@ -111,6 +117,40 @@ def align_channels(pixels: Pixels) -> Pixels:
     axis = axis * np.sign(axis[np.argmax(np.abs(axis))])
     opposed = axis < -0.25
     return np.where(opposed, 255 - pixels, pixels).astype(np.uint8) if opposed.any() else pixels
+
+
+def split_levels(pixels: Pixels) -> tuple[NDArray[np.bool_], float]:
+    """Return where a picture is light, and the share of its variance that light and dark alone explain.
+
+    It is parted in the channel that varies most, where that share is largest (N. Otsu, 1979).
+    """
+    varying = pixels[..., int(np.argmax(pixels.reshape(-1, pixels.shape[2]).var(axis=0)))]
+    threshold, _ = cv2.threshold(varying, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    is_light: NDArray[np.bool_] = varying > threshold
+    variance = float(varying.var())
+    if variance == 0 or is_light.all():
+        return is_light, 0.0
+    share = float(is_light.mean())
+    between = share * (1 - share) * float(varying[is_light].mean() - varying[~is_light].mean()) ** 2
+    return is_light, between / variance
+
+
+def is_flat(pixels: Pixels) -> bool:
+    """Whether a picture is dark ink on paper of one shade: a drawing, or a scan in even light."""
+    is_light, explained = split_levels(pixels)
+    if explained < _FLAT_EXPLAINED:
+        return False
+    light, dark = np.median(pixels[is_light], axis=0), np.median(pixels[~is_light], axis=0)
+    channel = int(np.argmax(light - dark))
+    departure = np.abs(pixels[is_light][:, channel] - light[channel])
+    return bool((departure <= _FLAT_WITHIN * (light - dark)[channel]).mean() >= _FLAT_SHARE)
+
+
+def one_shade(pixels: Pixels) -> Pixels:
+    """Return the median of the light part everywhere."""
+    is_light, _ = split_levels(pixels)
+    shade = np.median(pixels[is_light], axis=0) if is_light.any() else pixels.max(axis=(0, 1))
+    return np.broadcast_to(np.rint(shade).astype(np.uint8), pixels.shape).copy()
 
 
 def estimate_paper(pixels: Pixels, reach: int) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -20,9 +21,12 @@ _SKIP = 0.04
 # Shares of the height of the tallest digit: what is smaller is no digit of its own; how far a detached
 # stroke (the bar of a five) may be from its digit; how far apart two halves of one digit may be.
 _SMALLEST_DIGIT = 0.45
-_DETACHED = 0.2
+_DETACHED, _FAR_DETACHED = 0.2, 0.6
 _HALVES_GAP = 0.3
 _STACKED_GAP = 0.12
+
+# One digit in scattered pieces is at most so many times as long as the longest of them.
+_SCATTERED = 2.2
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -103,6 +107,9 @@ class Layout:
     clutter: tuple[int, ...]
     """The numbers of the pieces that cannot be strokes: blobs, and what lies along the frame."""
 
+    scattered: Optional[Piece] = None
+    """All strokes taken for one digit, if it may have fallen into pieces further apart than usual."""
+
     @property
     def main(self) -> Piece:
         """The longest of the pieces."""
@@ -131,18 +138,35 @@ def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np
     return labels, sorted(pieces, key=lambda piece: -piece.length)
 
 
-def find_layout(is_ink: NDArray[np.bool_], density: Density) -> Layout:
-    """Return the digits that the ink is likely to show; without lines if there are none."""
+def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) -> Layout:
+    """Return the digits that the ink is likely to show; without lines if there are none.
+
+    Args:
+        is_ink: bool [height, width].
+        density: float32 [height, width].
+        thickest: how wide a stroke may be that meets the frame, as a share of the picture's shorter side.
+    """
     labels, pieces = find_pieces(is_ink, density)
     pieces = [piece for piece in pieces[:400] if piece.side > 2 or piece.length > 0.3 * pieces[0].length]
     if not pieces:
         return Layout(labels, (), ())
-    clutter = tuple(piece.labels[0] for piece in pieces if is_no_stroke(piece, min(labels.shape)))
+    clutter = tuple(piece.labels[0] for piece in pieces if is_no_stroke(piece, min(labels.shape), thickest))
     main = choose_main(pieces, clutter)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
-    groups = drop_strangers(stack_halves(attach_small(groups)))
-    return Layout(labels, tuple(tuple(line) for line in to_lines(groups)), clutter)
+    lines = to_lines(drop_strangers(stack_halves(attach_small(groups, _DETACHED))))
+    scattered = as_scattered(drop_strangers(attach_small(groups, _FAR_DETACHED)))
+    if [group for line in lines for group in line] == [scattered] or len(lines) == 1 < len(lines[0]):
+        scattered = None
+    return Layout(labels, tuple(map(tuple, lines)), clutter, scattered)
+
+
+def as_scattered(groups: list[Piece]) -> Optional[Piece]:
+    """Return a few groups as one digit; None if they are too many or too far apart to be one."""
+    whole = join(groups)
+    is_near = whole.side <= _SCATTERED * max(group.side for group in groups)
+    is_upright = whole.box[2] - whole.box[0] <= _WIDEST_DIGIT * whole.height
+    return whole if len(groups) <= 3 and is_near and is_upright else None
 
 
 def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
@@ -160,9 +184,9 @@ def is_along_frame(piece: Piece) -> bool:
     return piece.contact > 3 * piece.touches * piece.width
 
 
-def is_no_stroke(piece: Piece, short: int) -> bool:
+def is_no_stroke(piece: Piece, short: int, thickest: float) -> bool:
     """Whether a piece cannot be writing, seen alone, in a picture whose shorter side is `short` pixels."""
-    if is_along_frame(piece) or (piece.touches and piece.width > 0.15 * short):
+    if is_along_frame(piece) or (piece.touches and piece.width > thickest * short):
         return True
     return not piece.is_stroke and piece.side > 0.02 * short
 
@@ -238,8 +262,11 @@ def gap(first: Box, second: Box) -> float:
     return float(np.hypot(across, down))
 
 
-def attach_small(groups: list[Piece]) -> list[Piece]:
-    """Return the groups large enough for a digit, each with the small ones near it; drop the others."""
+def attach_small(groups: list[Piece], detached: float) -> list[Piece]:
+    """Return the groups large enough for a digit, each with the small ones near it; drop the others.
+
+    `detached` is how far from its digit a small one may be, as a share of the tallest's height.
+    """
     tallest = max(group.height for group in groups)
     large = [group for group in groups if group.height >= _SMALLEST_DIGIT * tallest]
     for small in groups:
@@ -248,7 +275,7 @@ def attach_small(groups: list[Piece]) -> list[Piece]:
         nearest = min(range(len(large)), key=lambda index: gap(large[index].box, small.box))
         owner = large[nearest]
         is_part = small.is_stroke and small.length > 0.06 * owner.length and small.width > 0.4 * owner.width
-        if gap(owner.box, small.box) == 0 or (is_part and gap(owner.box, small.box) <= _DETACHED * tallest):
+        if gap(owner.box, small.box) == 0 or (is_part and gap(owner.box, small.box) <= detached * tallest):
             large[nearest] = join([owner, small])
     return large
 

@@ -13,15 +13,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.datasets import SIDE
-from app.pictures.ink import Ink, align_channels, find_ink, full_density, hysteresis
-from app.pictures.layout import Box, Layout, Piece, find_layout, is_along_frame, join, may_be_one, strangeness
+from app.pictures.ink import Ink, align_channels, find_ink, full_density, hysteresis, is_flat
+from app.pictures.layout import (
+    Box,
+    Layout,
+    Piece,
+    find_layout,
+    find_pieces,
+    is_along_frame,
+    join,
+    may_be_one,
+    strangeness,
+)
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import Pixels, open_picture
@@ -43,6 +53,19 @@ _SLENDER = 6
 # In pictures with a shorter side of fewer pixels, both polarities are always tried: it costs little, and the
 # frame is often full of ink.
 _SMALL_PICTURE = 300
+
+# A picture of fewer pixels to its longer side that is flat is no photo: its paper is of one shade.
+_FLAT_PICTURE, _SURELY_FLAT = 600, 200
+
+# What is added to the likelihood if ink is taken for one digit in scattered pieces.
+_SCATTERED = -0.3
+
+# How wide a stroke may be that meets the frame, as a share of the picture's shorter side: in flat pictures,
+# which may be cut out along the digit's edges, and in others, where a shadow or a desk may reach in.
+_THICK, _THIN = 0.4, 0.15
+
+# How likely such a picture holds one digit and nothing else.
+_AS_IT_IS = -0.6
 
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
@@ -143,7 +166,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         is_small = min(working.shape[:2]) < _SMALL_PICTURE
         if not is_small and max((one.likelihood for one in found), default=-1.0) > _CLEAR:
             break
-    # Of writing and noise, writing stands out more; of a digit and the crumbs of one, the digit is longer.
+    # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
     most = max((one.contrast for one in found), default=1.0)
     longest = max((stroke_length(one.layout) for one in found), default=1.0)
     guesses = []
@@ -154,9 +177,11 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
 
 
 def stroke_length(layout: Layout) -> float:
-    """Return the length of the longest piece; what hardly is a stroke counts less."""
-    main = layout.main
-    return main.length * (0.3 if is_along_frame(main) or not main.is_stroke else 1.0)
+    """Return the length of all strokes; what hardly is a stroke counts less."""
+    pieces = [piece for line in layout.lines for piece in line]
+    return sum(
+        piece.length * (0.3 if is_along_frame(piece) or not piece.is_stroke else 1.0) for piece in pieces
+    )
 
 
 def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
@@ -205,6 +230,12 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """
     short = min(working.shape[:2])
     all_found: list[Found] = []
+    if max(page.size) < _FLAT_PICTURE and is_flat(255 - working if light_on_dark else working):
+        all_found = search(working, light_on_dark, None, page)
+        all_found += take_all(working, light_on_dark, page)
+        best = max((one.likelihood for one in all_found), default=-1.0)
+        if best > _DOUBTFUL or (all_found and max(page.size) < _SURELY_FLAT):
+            return all_found
     for reach in (max(5, short // 2), short // 12):
         if reach < 9 and all_found:
             break
@@ -218,7 +249,7 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     return all_found
 
 
-def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list[Found]:
+def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> list[Found]:
     """Return the ink of a picture, and again without what cannot be strokes.
 
     Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
@@ -228,6 +259,7 @@ def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list
     grey = to_grey(working)
     density = ink.density
     found: list[Found] = []
+    scattered: list[Found] = []
     for _ in range(3):
         full = full_density(density, ink.floor)
         if full < 1.5 * ink.floor:
@@ -236,16 +268,42 @@ def search(working: Pixels, light_on_dark: bool, reach: int, page: Page) -> list
         with page.stage("lines"):
             cleaned = remove_lines(density / np.float32(full), max(_LOW, noise))
         with page.stage("layout"):
-            layout = find_layout(hysteresis(cleaned, max(_LOW, noise), max(_HIGH, 1.3 * noise)), cleaned)
+            is_ink = hysteresis(cleaned, max(_LOW, noise), max(_HIGH, 1.3 * noise))
+            layout = find_layout(is_ink, cleaned, _THICK if reach is None else _THIN)
         if not layout.lines:
             break
         with page.stage("judge"):
             found = [*found[:1], Found(ink, cleaned, full, layout, *judge(layout, cleaned, grey))]
+        if layout.scattered is not None:
+            scattered.append(as_one_digit(found[-1], layout.scattered))
         if not layout.clutter:
             break
         clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
         density = np.where(cv2.dilate(clutter, np.ones((7, 7), np.uint8)), np.float32(0), density)
-    return found
+    return [*scattered[:1], *found]
+
+
+def as_one_digit(found: Found, whole: Piece) -> Found:
+    """Return the same ink, all of it taken for one digit in scattered pieces: seldom so."""
+    layout = Layout(found.layout.labels, ((whole,),), found.layout.clutter)
+    return found._replace(layout=layout, likelihood=found.likelihood + _SCATTERED)
+
+
+def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
+    """Return all ink of a flat picture as one digit, whatever it looks like: one cut out along its edges."""
+    with page.stage("ink"):
+        ink = find_ink(working, light_on_dark, None)
+    full = full_density(ink.density, ink.floor)
+    if full == 0:
+        return []
+    density = ink.density / np.float32(full)
+    with page.stage("layout"):
+        labels, pieces = find_pieces(hysteresis(density, _LOW, _HIGH), density)
+        if not pieces:
+            return []
+        layout = Layout(labels, ((join(pieces),),), ())
+    contrast = float(working.max()) - float(working.min())
+    return [Found(ink, density, full, layout, contrast, _AS_IT_IS - float((density > _HIGH).mean()))]
 
 
 def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[float, float]:

@@ -1,0 +1,98 @@
+"""The shipped network reads whole pictures: digits cut out at their edges, in pieces, and pages of many."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.datasets.strokes import make_strokes
+from app.recognizer import Prediction, Recognizer
+from app.runtime import REPOSITORY
+
+PRETRAINED = REPOSITORY / "checkpoints" / "pretrained" / "best.pdparams"
+
+Picture = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer(PRETRAINED)
+
+
+def texts(recognizer: Recognizer, folder: Path, pictures: list[Picture]) -> list[str]:
+    """Return what is read in each picture; every second one is inverted first."""
+    paths = []
+    for number, picture in enumerate(pictures):
+        paths.append(folder / f"{number:04}.png")
+        Image.fromarray(255 - picture if number % 2 else picture).save(paths[-1])
+    read = list(recognizer.read(paths))
+    assert all(isinstance(prediction, Prediction) for prediction in read)
+    return [prediction.text for prediction in read if isinstance(prediction, Prediction)]
+
+
+def cut_out(image: Picture) -> Picture:
+    """Return a digit without any margin."""
+    rows, columns = np.nonzero(image.max(axis=1) > 40)[0], np.nonzero(image.max(axis=0) > 40)[0]
+    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def to_side(image: Picture, side: int) -> Picture:
+    scale = side / max(image.shape)
+    size = max(3, round(image.shape[1] * scale)), max(3, round(image.shape[0] * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+
+
+def to_square(image: Picture) -> Picture:
+    """Return it stretched to 16x16, black and white: a form that data sets of digits come in."""
+    stretched = cv2.resize(image, (16, 16), interpolation=cv2.INTER_CUBIC)
+    return np.where(stretched > 110, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [lambda image: to_side(image, 24), lambda image: to_side(image, 60), lambda image: to_side(image, 300)],
+    ids=["24 pixels", "60 pixels", "300 pixels"],
+)
+def test_digits_cut_out_along_their_edges_are_read_whole(
+    recognizer: Recognizer, tmp_path: Path, shape: Callable[[Picture], Picture]
+) -> None:
+    images, labels = make_strokes(60, seed=5)
+    read = texts(recognizer, tmp_path, [shape(cut_out(image)) for image in images])
+    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.95
+
+
+def test_digits_stretched_to_a_square_are_read_but_for_ones(recognizer: Recognizer, tmp_path: Path) -> None:
+    images, labels = make_strokes(60, seed=6)
+    read = texts(recognizer, tmp_path, [to_square(cut_out(image)) for image in images])
+    # A one that fills a square may be anything.
+    assert np.mean([text == str(label) for text, label in zip(read, labels) if label != 1]) >= 0.85
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 6), (4, 6), (8, 10)])
+def test_a_page_of_many_digits_is_read_line_by_line(
+    recognizer: Recognizer, tmp_path: Path, rows: int, columns: int
+) -> None:
+    images, labels = make_strokes(2 * rows * columns, seed=7)
+    tiles = np.pad(images, ((0, 0), (8, 8), (3, 3))).reshape(2, rows, columns, 44, 34)
+    pages = tiles.transpose(0, 1, 3, 2, 4).reshape(2, rows * 44, columns * 34)
+    read = texts(recognizer, tmp_path, [to_side(np.pad(page, 10), 900) for page in pages])
+    for text, truth in zip(read, labels.reshape(2, rows, columns)):
+        expected = "\n".join("".join(map(str, line)) for line in truth)
+        assert text.count("\n") == rows - 1
+        assert difflib.SequenceMatcher(None, text, expected, autojunk=False).ratio() >= 0.95
+
+
+@pytest.mark.parametrize("gap", [0, 20, 40, 60])
+def test_a_five_whose_bar_is_apart_is_one_digit(recognizer: Recognizer, tmp_path: Path, gap: int) -> None:
+    picture = np.zeros((400, 400), np.uint8)
+    cv2.line(picture, (160, 120), (155, 190), 255, 14)
+    cv2.ellipse(picture, (175, 240), (60, 55), 0, -110, 130, 255, 14)
+    cv2.line(picture, (165 + gap, 118 - gap // 3), (245 + gap, 112 - gap // 3), 255, 14)
+    assert texts(recognizer, tmp_path, [picture] * 2) == ["5", "5"]
