@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from app import runtime
 from app.config import TrainConfig
-from app.console import CommandParser, run_command
+from app.console import CommandParser, run_command, say
 from app.datasets import SIDE
-from app.errors import DataError
 from app.files import write_atomically
 
 Images = NDArray[np.uint8]
@@ -294,18 +293,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _one_of_each(data_dir: Optional[str]) -> Images:
     """Return an image of each digit from the training images of MNIST.
 
-    Raises:
-        DataError: MNIST is in none of the folders; a contact sheet is not worth a download.
+    Without MNIST in any of the folders they are synthetic: a contact sheet is not worth a download.
     """
+    from app.datasets import strokes
     from app.datasets.mnist import find_files, load_mnist
 
     directories = runtime.data_directories(data_dir)
     found = [directory for directory in directories if find_files(directory)]
-    if not found:
-        raise DataError(
-            f"MNIST is not in {' or '.join(map(str, directories))}: train first, or give --data-dir"
-        )
-    digits = load_mnist(found).train
+    if found:
+        digits = load_mnist(found).train
+    else:
+        say(f"MNIST is not in {' or '.join(map(str, directories))}, nor named by --data-dir: {strokes.NAME}")
+        digits = strokes.make_strokes(200, seed=0)
     order = runtime.random_generator(0, "contact sheet").permutation(len(digits.labels))
     first = [order[np.flatnonzero(digits.labels[order] == digit)[0]] for digit in np.unique(digits.labels)]
     return digits.images[first]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
@@ -319,8 +319,8 @@ PRESETS = {
 }
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--preset` and an option for every other field of `TrainConfig` to `parser`."""
+def add_config_arguments(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Add `--preset` and an option for every other field of `TrainConfig`, but for those `without`."""
     parser.add_argument(
         "--preset",
         choices=sorted(PRESETS),
@@ -329,7 +329,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("choices of the preset that can be overridden")
     for name, kind in get_type_hints(TrainConfig).items():
-        if name != "preset":
+        if name != "preset" and name not in without:
             # Options that were not given stay out of the namespace: the preset decides.
             arguments: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _metadata(name)["help"]}
             group.add_argument(option_name(name), **arguments, **_argument_type(name, kind))

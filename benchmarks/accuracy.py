@@ -227,10 +227,8 @@ def parse_arguments() -> tuple[argparse.Namespace, TrainConfig]:
         metavar="DIR",
         help="folder of the runs (checkpoints/accuracy; with --quick, one that is deleted)",
     )
-    add_config_arguments(parser)
+    add_config_arguments(parser, without=["seed"])
     arguments = parser.parse_args()
-    if "seed" in arguments:
-        raise UsageError("--seed: give --seeds and --seed-start")
     if arguments.seeds < 1:
         raise UsageError(f"--seeds: {arguments.seeds} is impossible, it must be at least 1")
     if arguments.quick:

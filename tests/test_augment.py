@@ -8,7 +8,6 @@ import pytest
 from app import runtime
 from app.augment import augment, blur, change_strokes, erase, main, sample_bilinear, shift, warp
 from app.config import TrainConfig
-from app.errors import DataError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EVERYTHING = TrainConfig(
@@ -217,9 +216,9 @@ def test_the_contact_sheet_is_a_picture_written_whole(tmp_path, digits_directory
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
 
 
-def test_a_contact_sheet_without_mnist_is_an_error_and_no_download(tmp_path, monkeypatch):
+def test_a_contact_sheet_without_mnist_shows_synthetic_digits_and_no_download(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MNIST_DATA_DIR", raising=False)
     monkeypatch.setattr(runtime, "REPOSITORY", tmp_path)
-    with pytest.raises(DataError, match="--data-dir"):
-        main([str(tmp_path / "sheet.png")])
-    assert not list(tmp_path.iterdir())
+    assert main([str(tmp_path / "sheet.png")]) == 0
+    assert "MNIST is not in" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]

@@ -299,7 +299,8 @@ class InterruptedAtOnce(TrainingDisplay):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [(["--seed", 3], "--seed-start"), (["--seeds", 0], "--seeds: 0 is impossible")]
+    ("arguments", "message"),
+    [(["--seed", 3], "arguments: --seed"), (["--seeds", 0], "--seeds: 0 is impossible")],
 )
 def test_impossible_seeds_are_one_line_of_error(arguments: list[object], message: str) -> None:
     result = run("accuracy", *arguments)

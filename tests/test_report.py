@@ -22,7 +22,7 @@ from PIL import Image
 from app.checkpoint import Checkpoint, get_state, load_checkpoint, save_checkpoint
 from app.config import TrainConfig
 from app.datasets import DataSet, Digits, split
-from app.errors import CheckpointError, FileError
+from app.errors import CheckpointError, FileError, UsageError
 from app.evaluation import evaluate, softmax
 from app.models import TwoConvNet, compute_logits
 from app.report import read_history, write_report
@@ -434,6 +434,14 @@ def test_several_runs_are_evaluated_with_the_mean_of_their_probabilities(
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [*map(str, paths), "average of 3"]
     assert lines[-1].endswith(f"({content['average']['test']['correct']}/200)")
+
+
+def test_a_run_that_is_given_twice_is_refused(
+    digits: DataSet, digits_directory: Path, tmp_path: Path
+) -> None:
+    path = save_network(tmp_path / "best.pdparams", 1, digits, 90)
+    with pytest.raises(UsageError, match="given twice"):
+        main([str(path), str(tmp_path), "--data-dir", str(digits_directory)])
 
 
 def test_an_average_of_runs_of_which_one_saw_all_digits_has_no_validation(

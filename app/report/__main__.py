@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Optional
 from app import runtime
 from app.config import DATASETS
 from app.console import CommandParser, run_command
+from app.errors import UsageError
 from app.evaluation import Evaluation, format_accuracy
 from app.files import make_directory, write_json
 from app.report import read_history, write_report
@@ -52,7 +53,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     from app.checkpoint import load_checkpoint, resolve_checkpoint
     from app.datasets.dataset import load_data
 
-    checkpoints = [load_checkpoint(resolve_checkpoint(run)) for run in options.runs]
+    paths = [resolve_checkpoint(run) for run in options.runs]
+    for number, path in enumerate(paths):
+        if path.resolve() in [other.resolve() for other in paths[:number]]:
+            raise UsageError(f"{path}: given twice; it would count twice in the average")
+    checkpoints = [load_checkpoint(path) for path in paths]
     config = recorded_config(checkpoints[0])
     if options.data_dir or options.data or options.dataset:
         dataset = options.dataset or "mnist"
