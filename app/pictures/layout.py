@@ -58,6 +58,9 @@ class Piece:
     contact: int
     """How many pixels of the frame's border it covers."""
 
+    outer: float
+    """How many of its pixels lie in the outer tenth of the picture."""
+
     @property
     def height(self) -> int:
         """The height of the box."""
@@ -91,6 +94,7 @@ def join(pieces: Sequence[Piece]) -> Piece:
         sum(piece.width * piece.area for piece in pieces) / area,
         max(piece.touches for piece in pieces),
         sum(piece.contact for piece in pieces),
+        sum(piece.outer for piece in pieces),
     )
 
 
@@ -128,13 +132,16 @@ def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np
     height, width = labels.shape
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contacts = np.bincount(border, minlength=count)
+    middle = labels[height // 10 : height - height // 10, width // 10 : width - width // 10]
+    inner = np.bincount(middle.ravel(), minlength=count)
     pieces = []
     for label in range(1, count):
         x, y, across, down, area = (int(value) for value in stats[label])
         touches = sum((x == 0, y == 0, x + across == width, y + down == height))
         stroke = max(1.0, 4 * (depths[label] / area - 0.5))
         box = (x, y, x + across, y + down)
-        pieces.append(Piece((label,), box, area, float(masses[label]), stroke, touches, int(contacts[label])))
+        contact, outer = int(contacts[label]), area - float(inner[label])
+        pieces.append(Piece((label,), box, area, float(masses[label]), stroke, touches, contact, outer))
     return labels, sorted(pieces, key=lambda piece: -piece.length)
 
 
@@ -200,12 +207,19 @@ def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
     return is_level or is_upright
 
 
+def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece follows two or more sides of the picture within its outer tenth: a table's lines."""
+    return piece.outer > 0.9 * piece.area and not is_beside_frame(piece, shape)
+
+
 def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is no writing: a blob or a speck beside the main stroke, or what the frame cuts off.
 
     Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow
     or the line of a table lies along it.
     """
+    if is_around_corner(piece, shape) and not is_around_corner(main, shape):
+        return True
     if is_beside_frame(piece, shape) and not is_beside_frame(main, shape):
         is_one = not piece.touches and piece.height > 0.6 * main.height and piece.width > 0.6 * main.width
         if not is_one:
