@@ -25,8 +25,9 @@ _DETACHED, _FAR_DETACHED = 0.2, 0.6
 _HALVES_GAP = 0.3
 _STACKED_GAP = 0.12
 
-# One digit in scattered pieces is at most so many times as long as the longest of them.
-_SCATTERED = 2.2
+# One digit in scattered pieces is at most so many times as long as the longest of them, and so many times as
+# wide as tall.
+_SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -172,7 +173,7 @@ def as_scattered(groups: list[Piece]) -> Optional[Piece]:
     """Return a few groups as one digit; None if they are too many or too far apart to be one."""
     whole = join(groups)
     is_near = whole.side <= _SCATTERED * max(group.side for group in groups)
-    is_upright = whole.box[2] - whole.box[0] <= _WIDEST_DIGIT * whole.height
+    is_upright = whole.box[2] - whole.box[0] <= _WIDEST_SCATTERED * whole.height
     return whole if len(groups) <= 3 and is_near and is_upright else None
 
 
