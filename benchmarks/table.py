@@ -15,7 +15,7 @@ from benchmarks.common import MACHINE, REPOSITORY, RESULTS
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 NAMES = (
     *("speed", "time_to_accuracy", *(f"accuracy_{preset}" for preset in PRESETS)),
-    *("startup", "scaling", "strokes"),
+    *("startup", "scaling", "strokes", "pictures"),
 )
 
 
