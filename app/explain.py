@@ -53,7 +53,7 @@ def write_explanation(path: Path, reading: Reading) -> None:
         ):
             _show_stage(axis, name, image)
     for row, part in zip(rows, parts):
-        axes = part.subplots(2, max(4, len(row)), squeeze=False)
+        axes = part.subplots(2, _ROW, squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
         for column, number in enumerate(row):
@@ -106,4 +106,6 @@ def _show_probabilities(axis: Axes, probabilities: np.ndarray[Any, Any]) -> None
     axis.axis("on")
     axis.bar(range(10), probabilities)
     axis.set_xticks(range(10))
+    axis.set_yticks([0, 0.5, 1])
+    axis.tick_params(labelsize=7)
     axis.set_ylim(0, 1)
