@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.console import CommandParser, progress_bar, run_command, say
+from app.console import CommandParser, printable, progress_bar, run_command, say
 from app.errors import CheckpointError, FileError, PictureError, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,13 @@ def main() -> int:
         return 1
     if arguments.explain is not None:
         check_explanation(arguments.explain, pictures)
-    folder = ImageFolder(arguments.save_input) if arguments.save_input is not None else None
+    folder = None
+    if arguments.save_input is not None:
+        if arguments.save_input.resolve() in [picture.resolve().parent for picture in pictures]:
+            raise UsageError(
+                f"--save-input: {arguments.save_input} holds pictures to read; name another folder"
+            )
+        folder = ImageFolder(arguments.save_input)
     checkpoint = arguments.checkpoint or find_checkpoint(CHECKPOINTS)
     prepare()
     recognizer = Recognizer(checkpoint, arguments.single)
@@ -45,7 +51,7 @@ def main() -> int:
     with progress_bar(len(pictures), "picture", "reading") as bar:
         for outcome in recognizer.look(pictures, arguments.top_k, arguments.explain is not None):
             if isinstance(outcome, PictureError):
-                say(f"error: {outcome}")
+                say(f"error: {printable(str(outcome))}")
                 failures += 1
             else:
                 prediction = outcome.prediction
@@ -66,6 +72,8 @@ def check_explanation(path: Path, pictures: Sequence[Path]) -> None:
         raise UsageError(f"--explain: {path}: expected a name that ends in .png")
     if path.resolve() == pictures[0].resolve():
         raise UsageError(f"--explain: {path} is the picture itself, it would be lost")
+    if path.is_dir():
+        raise FileError(f"{path}: cannot be written: it is a folder")
     if not path.parent.is_dir():
         raise FileError(f"{path}: cannot be written: there is no folder {path.parent}")
 
@@ -84,7 +92,7 @@ def parse_arguments() -> argparse.Namespace:
         description="Read the digits in each picture: a photo, a drawing or a scan, of any size and kind."
     )
     parser.add_argument(
-        "pictures", nargs="+", type=Path, metavar="PICTURE", help="a picture, or a folder of pictures"
+        "pictures", nargs="+", type=to_path, metavar="PICTURE", help="a picture, or a folder of pictures"
     )
     parser.add_argument(
         "--checkpoint",
@@ -111,6 +119,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def to_path(text: str) -> Path:
+    """Return the path that an argument names; an empty one names nothing, and not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a file or a folder, found an empty name")
+    return Path(text)
+
+
 def check_exists(checkpoint: Path) -> None:
     """Raise a CheckpointError if there is no such file or folder, without waiting for Paddle to say so."""
     try:
@@ -134,7 +149,7 @@ def list_pictures(paths: Sequence[Path]) -> tuple[list[Path], int]:
             pictures += found
             errors += unreadable
     for error in errors:
-        say(f"error: {error}")
+        say(f"error: {printable(str(error))}")
     return pictures, len(errors)
 
 
@@ -151,7 +166,7 @@ def format_line(prediction: Prediction) -> str:
             readings += [format_candidates(reading) for reading in prediction.digits]
     else:
         readings = [format_candidates(reading) for reading in prediction.digits]
-    line = f"{prediction.path}: {'; '.join(readings) or 'no digit'}"
+    line = f"{printable(prediction.path)}: {'; '.join(readings) or 'no digit'}"
     return f"{line} -- {prediction.warning}" if prediction.warning else line
 
 

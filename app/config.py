@@ -183,6 +183,7 @@ class TrainConfig:
         self._require("kernel_size", lambda size: size % 2 == 1 and size <= 27, "odd and at most 27")
         self._require("hidden", lambda units: units <= 1 << 16, "at most 65536")
         self._require("seed", lambda seed: seed < 1 << 32, "below 2**32")
+        self._require("workers", lambda count: count <= self.batch_size, "at most --batch-size")
         self._require("extra_strokes", lambda count: count <= 1_000_000, "at most 1000000")
         self._require("shift", lambda pixels: pixels <= 27, "at most 27")
         self._require("rotation", lambda degrees: 0 <= degrees <= 180, "0 to 180")
@@ -216,8 +217,8 @@ class TrainConfig:
         if self.network == "softmax-regression":
             if self.loss == "value":
                 raise UsageError("--loss: value needs a network of one output, softmax regression has ten")
-            for name in ("batch_norm", "hidden", "dropout"):
-                if getattr(self, name):
+            for name in ("batch_norm", "hidden", "dropout", "channels", "kernel_size", "downsampling"):
+                if getattr(self, name) != TrainConfig.__dataclass_fields__[name].default:
                     raise UsageError(
                         f"{option_name(name)}: softmax regression has a single layer; "
                         "start from --preset softmax-regression"

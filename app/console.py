@@ -60,6 +60,11 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def printable(text: str) -> str:
+    """Return `text` with what a terminal would obey instead of showing, such as a line feed, as `\\n`."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def say(line: str) -> None:
     """Print one line for the person (not for the next program in a pipe) on standard error."""
     tqdm.write(line, file=sys.stderr)

@@ -76,8 +76,8 @@ def _title(reading: Reading) -> str:
 
 def _show_picture(axis: Axes, reading: Reading, pixels: np.ndarray[Any, Any], size: tuple[int, int]) -> None:
     width, height = size
-    axis.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
-    axis.axis("off")
+    axis.imshow(_as_shown(pixels), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    _show_frame_alone(axis)
     axis.set_title("picture")
     for digit in reading.prediction.digits:
         left, top, right, bottom = digit.box
@@ -86,14 +86,24 @@ def _show_picture(axis: Axes, reading: Reading, pixels: np.ndarray[Any, Any], si
 
 def _show_stage(axis: Axes, name: str, image: np.ndarray[Any, Any]) -> None:
     axis.set_title(name)
-    axis.axis("off")
+    _show_frame_alone(axis)
     if np.issubdtype(image.dtype, np.integer) and image.ndim == 2:
         # Numbers of pieces: a colour for each, black for paper.
         shades = np.random.default_rng(0).integers(80, 256, (int(image.max()) + 1, 3), dtype=np.uint8)
         shades[0] = 0
         axis.imshow(shades[image])
     else:
-        axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+        axis.imshow(_as_shown(image), cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+
+
+def _show_frame_alone(axis: Axes) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def _as_shown(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a picture without its only channel, if it has just one."""
+    return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
 
 
 def _show_digit(axis: Axes, reading: Reading, number: int) -> None:

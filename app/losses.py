@@ -41,6 +41,9 @@ from app.datasets import CLASSES
 Weights = Union[Sequence[float], paddle.Tensor]
 Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 
+# A label that nothing has: Paddle's own default, -100, would silently leave samples out.
+_NO_LABEL = -(2**31)
+
 # The least that 1 - p counts as in the focal loss: at 0 the derivative of a power below 1 is infinite.
 _TINY = 1e-30
 
@@ -61,7 +64,9 @@ def cross_entropy(
     """
     labels, weights = _weigh(labels, logits, class_weights, ignore_index, smoothing)
     is_soft = labels.is_floating_point()
-    losses = functional.cross_entropy(logits, labels, soft_label=is_soft, reduction="none")
+    losses = functional.cross_entropy(
+        logits, labels, soft_label=is_soft, reduction="none", ignore_index=_NO_LABEL
+    )
     return _reduce(losses.reshape([-1]), weights, reduction)
 
 
@@ -187,12 +192,15 @@ def squared_error_of_value(
         ignore_index: as above.
 
     Raises:
-        ValueError: more outputs than one, or soft labels.
+        ValueError: more outputs than one, soft labels, or not as many labels as outputs.
     """
     if outputs.ndim != 2 or outputs.shape[1] != 1:
         raise ValueError(f"expected one output a sample, [N, 1], not {outputs.shape}")
     if labels.is_floating_point():
         raise ValueError("soft labels have no value")
+    count = len(outputs)
+    if labels.shape not in ([count], [count, 1]):
+        raise ValueError(f"expected labels of shape [{count}] or [{count}, 1], not {labels.shape}")
     labels, weights = _weigh_classes(labels.reshape([-1]), outputs.dtype, class_weights, ignore_index)
     losses = (outputs.reshape([-1]) - labels.astype(outputs.dtype)) ** 2
     return _reduce(losses, weights, reduction)

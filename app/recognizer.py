@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.datasets import SIDE, strokes
-from app.doubt import LEAST_SCORE, scores_of
+from app.doubt import LEAST_SCORE, LIKELY_PROBABILITY, scores_of
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
 from app.files import make_directory, write_atomically
@@ -28,9 +28,6 @@ BATCH_PICTURES = 16
 
 # Characters of a picture's name that are kept in the name of a file: with four bytes each, 255 hold them.
 _LONGEST_NAME = 50
-
-# A reading in doubt has a second candidate if that is at least this probable.
-LIKELY_PROBABILITY = 0.1
 
 # What a further digit costs, and how much the ink's looks and the scores count beside the reading, all
 # against the negative log-probability of a digit. Scores are taken in units of the least that passes without
@@ -257,14 +254,13 @@ def _rank(probabilities: NDArray[np.float64]) -> tuple[Candidate, ...]:
 def _doubt(
     rankings: Sequence[Sequence[Candidate]], scores: Sequence[float], least_score: float
 ) -> Optional[str]:
-    """Return why a reading is in doubt: a digit's score is low, and a second one is likely, or none is."""
+    """Return why a reading is in doubt: a second digit is likely in some place, or a score is low."""
     doubtful = []
     for (first, second, *_), score in zip(rankings, scores):
-        if score >= least_score:
-            continue
         if second.probability >= LIKELY_PROBABILITY:
-            doubtful.append(f"the {first.digit} may be a {second.digit} ({second.probability:.1%})")
-        else:
+            article = "an" if second.digit == 8 else "a"
+            doubtful.append(f"the {first.digit} may be {article} {second.digit} ({second.probability:.1%})")
+        elif score < least_score:
             doubtful.append(f"the {first.digit} hardly looks like a digit")
     return ", ".join(doubtful) or None
 
@@ -289,7 +285,8 @@ class ImageFolder:
         Raises:
             FileError: a file cannot be written.
         """
-        name = self._new_name(Path(reading.prediction.path).stem[:_LONGEST_NAME])
+        stem = Path(reading.prediction.path).stem
+        name = self._new_name("".join(one for one in stem if one.isprintable())[:_LONGEST_NAME])
         for number, image in enumerate(reading.images, start=1):
             buffer = io.BytesIO()
             Image.fromarray(image).save(buffer, "PNG")

@@ -40,6 +40,7 @@ _ALLOCATOR_VARIABLES = (
     "MALLOC_MMAP_THRESHOLD_",
     "MALLOC_TRIM_THRESHOLD_",
     "MALLOC_TOP_PAD_",
+    "MALLOC_ARENA_MAX",
     "GLIBC_TUNABLES",
 )
 
@@ -108,8 +109,25 @@ def available_cores() -> int:
         cores = len({_siblings(processor) for processor in processors})
     else:
         cores = _sysctl_cores() or os.cpu_count() or 1
-    quota = quota_of(Path("/sys/fs/cgroup"))
-    return max(1, cores if quota is None else min(cores, math.floor(quota)))
+    quotas = [quota for groups in _control_groups() if (quota := quota_of(groups)) is not None]
+    return max(1, math.floor(min([cores, *quotas])))
+
+
+def _control_groups() -> list[Path]:
+    """Return the folders of this process's control groups, where Linux shows them, up to the root."""
+    root = Path("/sys/fs/cgroup")
+    groups = [root, root / "cpu"]
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return groups
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if controllers == "" or "cpu" in controllers.split(","):
+            base = root / "cpu" if controllers else root
+            group = base / name.strip("/")
+            groups += [folder for folder in (group, *group.parents) if base in (folder, *folder.parents)]
+    return groups
 
 
 def _siblings(processor: int) -> str:
@@ -131,14 +149,14 @@ def _sysctl_cores() -> Optional[int]:
     return None if failed else count.value
 
 
-def quota_of(groups: Path) -> Optional[float]:
-    """Return how many processors the control group grants, from the files in `groups`; None without limit."""
+def quota_of(group: Path) -> Optional[float]:
+    """Return how many processors a control group grants, from the files in its folder; None without limit."""
     try:
-        if (groups / "cpu.max").exists():
-            granted, period = (groups / "cpu.max").read_text().split()
+        if (group / "cpu.max").exists():
+            granted, period = (group / "cpu.max").read_text().split()
         else:
-            granted = (groups / "cpu" / "cpu.cfs_quota_us").read_text()
-            period = (groups / "cpu" / "cpu.cfs_period_us").read_text()
+            granted = (group / "cpu.cfs_quota_us").read_text()
+            period = (group / "cpu.cfs_period_us").read_text()
         quota = int(granted) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
         # No such files, or `max`, which is no number: no limit.
@@ -151,7 +169,10 @@ def _set_blas_path() -> Setting:
     path = choose_blas_path(cpuinfo)
     if _BLAS_PATH in os.environ or path is not None:
         return _set_variable(_BLAS_PATH, path or "", "AMD's processor would get MKL's slowest path")
-    return Setting(_BLAS_PATH, "not set", f"not needed on {cpuinfo.get('vendor_id') or platform.machine()}")
+    processor = cpuinfo.get("vendor_id")
+    if processor in (None, "AuthenticAMD"):
+        return Setting(_BLAS_PATH, "not set", "the processor does not say what it supports, or lacks AVX2")
+    return Setting(_BLAS_PATH, "not set", f"not needed on {processor}")
 
 
 def choose_blas_path(cpuinfo: Mapping[str, str]) -> Optional[str]:

@@ -24,7 +24,7 @@ from app import runtime
 from app.config import TrainConfig, add_config_arguments, config_from_arguments, given_options, option_name
 from app.console import TrainingDisplay, run_command, say
 from app.datasets import Digits, split
-from app.errors import UsageError, UserError
+from app.errors import UserError
 from app.evaluation import (
     CALIBRATION_BINS,
     average_probabilities,
@@ -229,11 +229,13 @@ def parse_arguments() -> tuple[argparse.Namespace, TrainConfig]:
     )
     add_config_arguments(parser, without=["seed"])
     arguments = parser.parse_args()
-    if arguments.seeds < 1:
-        raise UsageError(f"--seeds: {arguments.seeds} is impossible, it must be at least 1")
+    common.require_at_least_one(arguments, "seeds")
     if arguments.quick:
         arguments.seeds = min(arguments.seeds, 2)
     config = config_from_arguments(arguments)
+    if config.data is None and config.dataset == "auto":
+        # An accuracy on synthetic digits is none on MNIST: without MNIST there is nothing to measure.
+        config = dataclasses.replace(config, dataset="mnist")
     if arguments.quick:
         config = dataclasses.replace(config, **QUICK)
     # An impossible last seed shows now, not after hours.
@@ -278,6 +280,7 @@ def main() -> int:
     """Train the seeds, print the table, write the files."""
     arguments, config = parse_arguments()
     choices = spell(given_options(arguments))
+    results = common.results_folder(arguments)
     runtime.prepare()
     from app.training import TrainingStoppedError
 
@@ -293,9 +296,9 @@ def main() -> int:
     scores = list(runs.values())
     judged = not (arguments.quick or choices)
     findings = summarise(config.preset, choices, scores, ensemble, judged=judged)
-    results = common.results_folder(arguments)
     environment = common.describe_machine()
-    name = f"accuracy_{config.preset}"
+    # A trial never replaces what the preset as it is came to.
+    name = f"accuracy_{config.preset}" + ("_changed" if choices else "")
     content = {"config": {**config.to_json(), **PLACES}, "runs": runs, "ensemble": ensemble}
     options = f"--preset {config.preset} --seeds {len(runs)} --seed-start {arguments.seed_start} {choices}"
     common.write_results(results, name, environment, findings, content, options, benchmark="accuracy")

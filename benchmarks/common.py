@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from app.console import CommandParser, run_command, say
-from app.errors import UserError
-from app.files import write_atomically, write_json
+from app.errors import UsageError, UserError
+from app.files import make_directory, write_atomically, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,16 +106,26 @@ def parse_rounds(name: str, description: Optional[str], rounds: int) -> argparse
     parser = make_parser(name, description)
     parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"rounds ({rounds})")
     arguments = parser.parse_args()
+    require_at_least_one(arguments, "rounds")
     if arguments.quick:
         arguments.rounds = 1
     return arguments
+
+
+def require_at_least_one(arguments: argparse.Namespace, *names: str) -> None:
+    """Raise UsageError if one of these numbers was given and is below 1."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option}: {value} is impossible, it must be at least 1")
 
 
 def results_folder(arguments: argparse.Namespace) -> Path:
     """Return where the results go; quick ones never replace those of a real measurement."""
     quick = Path(tempfile.gettempdir()) / "paddle-mnist-benchmarks"
     folder: Path = arguments.results or (quick if arguments.quick else RESULTS)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_directory(folder)
     return folder
 
 

@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
     """None if the file could not be read."""
 
     doubt: float
-    """The higher, the less it looks like digits; infinite where none was found."""
+    """The higher, the less it looks like digits; infinite where none was found, NaN in an unreadable file."""
 
     is_warned: bool
     """Whether the reading came with a warning."""
@@ -85,6 +85,8 @@ class Outcome(NamedTuple):
     @property
     def is_right(self) -> bool:
         """Whether the whole text is; without a digit, whether there is a warning."""
+        if self.read is None:
+            return False
         return self.read == self.sample.text if self.sample.text else self.is_warned
 
 
@@ -197,7 +199,7 @@ def read(samples: Sequence[Sample], checkpoint: Path) -> tuple[list[Outcome], Im
     for sample, reading in zip(samples, recognizer.look([sample.path for sample in samples])):
         if isinstance(reading, PictureError):
             say(f"error: {reading}")
-            outcomes.append(Outcome(sample, None, math.inf, True))
+            outcomes.append(Outcome(sample, None, math.nan, False))
             continue
         prediction = reading.prediction
         doubt = -prediction.score if prediction.digits else math.inf
@@ -289,6 +291,7 @@ def mean_accuracy(sources: Mapping[str, Sequence[Outcome]]) -> float:
 
 def find_doubt(outcomes: Sequence[Outcome]) -> list[Finding]:
     """Return how well the doubt tells each source of pictures without a digit from pictures of one."""
+    outcomes = [outcome for outcome in outcomes if outcome.read is not None]
     of_digits = [outcome.doubt for outcome in outcomes if len(outcome.sample.text) == 1]
     others = {name: part for name, part in by_source(outcomes).items() if is_without_digits(part)}
     if not of_digits or not others:
@@ -388,6 +391,9 @@ def show_mistake(path: Path, seen: Sequence[NDArray[np.uint8]]) -> Image.Image:
 def main() -> int:
     """Read, print the tables, and write the files."""
     arguments = parse_arguments()
+    if arguments.folders and arguments.results is None:
+        # What somebody's own pictures show is theirs, and not this repository's measurement.
+        arguments.results = Path(tempfile.gettempdir(), "paddle-mnist-pictures")
     folder = common.results_folder(arguments)
     from app.recognizer import find_checkpoint
     from app.runtime import prepare

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
-from app.config import PRESETS
-from app.console import run_command, say
+from app.console import run_command
 from benchmarks import common
 from benchmarks.common import Finding, Rounds, Sides, call, fit_line, median_of
 
@@ -38,18 +37,14 @@ def measure(*options: object) -> dict[str, Any]:
     }
 
 
-def batch_sides(
-    data_dir: str, workers: Sequence[int], sizes: Sequence[int], images: int, validation: int
-) -> Sides:
-    """Return a side for each number of workers (0: the program's own choice) and batch size."""
+def batch_sides(data_dir: str, sizes: Sequence[int], images: int, validation: int) -> Sides:
+    """Return a side for each number of workers and batch size."""
     sides: dict[str, Callable[[], dict[str, Any]]] = {}
-    for count in workers:
+    for count in WORKERS:
         for size in sizes:
             options = ["--data-dir", data_dir, "--epochs", 2, "--validation-size", validation]
             options += ["--batch-size", size, "--limit-train-batches", max(1, images // size)]
-            options += ["--workers", count] if count else []
-            name = f"workers: {count or 'as it chooses'}"
-            sides[f"{name}, batch {size}"] = partial(measure, *options)
+            sides[f"workers: {count}, batch {size}"] = partial(measure, *options, "--workers", count)
     return sides
 
 
@@ -136,13 +131,9 @@ def main() -> int:
     folder = common.results_folder(arguments)
     environment = common.describe_machine()
     data_dir = call("sides", "find_data", data_dir=arguments.data_dir)
-    workers: Sequence[int] = WORKERS
-    if "workers" not in PRESETS["default"].to_json():
-        say("train.py has no --workers: measured without")
-        workers = (0,)
     sizes, counts = (BATCH_SIZES[:2], (300, 900)) if arguments.quick else (BATCH_SIZES, COUNTS)
     images, validation = (128, 100) if arguments.quick else (25_600, 1000)
-    sides = batch_sides(data_dir, workers, sizes, images, validation)
+    sides = batch_sides(data_dir, sizes, images, validation)
     batches = common.alternate(arguments.rounds, sides, "images_per_second")
     epochs = measure_counts(data_dir, counts, arguments.rounds, validation)
     findings = find(batches, epochs)

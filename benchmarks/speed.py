@@ -149,6 +149,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of all sides (5)")
     parser.add_argument("--batches", type=int, default=200, metavar="N", help="batches an epoch (200)")
     arguments = parser.parse_args()
+    common.require_at_least_one(arguments, "rounds", "batches")
     if arguments.quick:
         arguments.rounds, arguments.batches = 1, 3
     return arguments

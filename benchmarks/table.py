@@ -19,14 +19,28 @@ NAMES = (
 )
 
 
+def load(path: Path) -> dict[str, Any]:
+    """Return the document of a benchmark.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+        document["findings"], document["command"], document["environment"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the results of a benchmark ({error})") from error
+    return document
+
+
 def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the documents that are there, in the order of the table.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or one is damaged.
     """
     paths = {name: folder / f"{name}.json" for name in NAMES}
-    documents = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    documents = {name: load(path) for name, path in paths.items() if path.exists()}
     if not documents:
         raise UserError(f"{folder}: holds none of {', '.join(path.name for path in paths.values())}")
     return documents

@@ -27,7 +27,7 @@ THRESHOLDS = (0.98, 0.99, 0.992)
 EPOCHS = {"pytorch-example": 14, "keras-example": 15}
 """The peers, and how long each of them trains."""
 
-PROGRAM = [preset for preset in ("fast", "default") if preset in PRESETS]
+PROGRAM = ["fast", "default"]
 
 TARGETS = {"fast": (0.99, 40), "default": (0.994, 15)}
 """Mean test accuracy to reach, and how many times as fast as PyTorch's whole example."""
@@ -160,6 +160,7 @@ def parse_arguments() -> argparse.Namespace:
         "--epochs-of-peers", type=int, metavar="N", help="stop the peers after N epochs, kept as other sides"
     )
     arguments = parser.parse_args()
+    common.require_at_least_one(arguments, "seeds", "epochs_of_peers")
     if arguments.quick:
         arguments.seeds, arguments.again, arguments.epochs_of_peers = 1, True, 1
     return arguments

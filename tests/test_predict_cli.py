@@ -91,6 +91,7 @@ def test_json_is_one_object_a_line_whatever_the_file_is_called(tmp_path: Path) -
         (["--top-k", "0", "x.png"], "--top-k"),
         (["--top-k", "11", "x.png"], "--top-k"),
         (["--chec", "x", "x.png"], "--chec"),
+        ([""], "empty name"),
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -123,16 +124,17 @@ def test_what_is_missing_is_said_before_paddle_is_loaded(
     assert line.startswith(error)
 
 
-@pytest.mark.parametrize("target", ["digit.png", ".", "how.jpg", "missing/how.png"])
+@pytest.mark.parametrize("target", ["digit.png", ".", "how.jpg", "missing/how.png", "folder.png"])
 def test_an_explanation_is_refused_before_anything_is_read(tmp_path: Path, target: str) -> None:
     picture = (SAMPLES / "0_black_pen.png").read_bytes()
     (tmp_path / "digit.png").write_bytes(picture)
+    (tmp_path / "folder.png").mkdir()
     result = predict("--explain", target, "digit.png", cwd=tmp_path, without="paddle")
-    assert result.returncode == (1 if target.startswith("missing") else 2)
+    assert result.returncode == (1 if target in ("missing/how.png", "folder.png") else 2)
     (line,) = result.stderr.splitlines()
     assert target in line
     assert result.stdout == ""
-    assert {path.name for path in tmp_path.iterdir()} == {"digit.png", "absent"}
+    assert {path.name for path in tmp_path.iterdir()} == {"digit.png", "absent", "folder.png"}
     assert (tmp_path / "digit.png").read_bytes() == picture
 
 
@@ -141,6 +143,36 @@ def test_a_folder_for_inputs_that_cannot_be_made_is_said_at_once(tmp_path: Path)
     result = predict("--save-input", "digit.png", "digit.png", cwd=tmp_path, without="paddle")
     assert result.returncode == 1
     assert result.stderr.startswith("error: digit.png: cannot be made")
+
+
+def test_inputs_are_not_written_among_the_pictures(tmp_path: Path) -> None:
+    for name in ("x.png", "x-1.png"):
+        (tmp_path / name).write_bytes((SAMPLES / "0_black_pen.png").read_bytes())
+    result = predict(".", "--save-input", ".", cwd=tmp_path, without="paddle")
+    assert result.returncode == 2
+    assert "holds pictures to read" in result.stderr
+    assert (tmp_path / "x-1.png").read_bytes() == (SAMPLES / "0_black_pen.png").read_bytes()
+
+
+def test_a_picture_of_one_column_can_be_explained(tmp_path: Path, tutorial_checkpoint: Path) -> None:
+    Image.new("L", (1, 300), 255).save(tmp_path / "column.png")
+    result = predict("--checkpoint", tutorial_checkpoint, "--explain", "how.png", "column.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "how.png").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names")
+def test_a_name_that_would_command_the_terminal_is_shown(tmp_path: Path, tutorial_checkpoint: Path) -> None:
+    name = "new\nline\x1b[31m.png"
+    (tmp_path / name).write_bytes((SAMPLES / "0_black_pen.png").read_bytes())
+    (tmp_path / f"broken{name}").write_text("no picture")
+    result = predict(
+        *("--checkpoint", tutorial_checkpoint, "--save-input", "seen", name, f"broken{name}"), cwd=tmp_path
+    )
+    assert result.stdout.startswith(r"new\nline\x1b[31m.png: ")
+    assert len(result.stdout.splitlines()) == 1
+    assert "\x1b" not in result.stderr
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == ["newline[31m-1.png"]
 
 
 def test_the_candidates_of_a_number_are_shown_digit_by_digit(

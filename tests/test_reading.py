@@ -89,6 +89,48 @@ def test_a_page_of_many_digits_is_read_line_by_line(
         assert difflib.SequenceMatcher(None, text, expected, autojunk=False).ratio() >= 0.95
 
 
+def test_a_page_keeps_the_lines_that_are_written_along_its_edges(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    images, labels = make_strokes(24, seed=8)
+    page = np.zeros((420, 500), np.uint8)
+    for number, image in enumerate(images):
+        row, column = divmod(number, 6)
+        page[12 + row * 110 :, 12 + column * 80 :][:56, :56] = to_side(image, 56)
+    (text, _) = texts(recognizer, tmp_path, [page] * 2)
+    assert [len(line) for line in text.split("\n")] == [6] * 4
+    expected = "\n".join("".join(map(str, line)) for line in labels.reshape(4, 6))
+    assert difflib.SequenceMatcher(None, text, expected, autojunk=False).ratio() >= 0.9
+
+
+def test_a_number_in_a_strip_cut_close_keeps_its_upright_strokes(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    strip = np.zeros((70, 640), np.uint8)
+    for column in range(9):
+        cv2.line(strip, (40 + column * 68, 6), (40 + column * 68, 64), 255, 6)
+    assert texts(recognizer, tmp_path, [strip] * 2) == ["1" * 9] * 2
+
+
+@pytest.mark.parametrize("around", ["box", "circle"])
+@pytest.mark.parametrize("inset", [4, 12])
+def test_a_digit_in_a_box_or_a_circle_is_read_without_it(
+    recognizer: Recognizer, tmp_path: Path, around: str, inset: int
+) -> None:
+    images, labels = make_strokes(20, seed=9)
+    pictures = []
+    for image in images:
+        picture = np.zeros((220, 220), np.uint8)
+        picture[60:160, 60:160] = to_side(image, 100)
+        if around == "box":
+            cv2.rectangle(picture, (inset, inset), (219 - inset, 219 - inset), 255, 4)
+        else:
+            cv2.circle(picture, (110, 110), 109 - inset, 255, 4)
+        pictures.append(picture)
+    read = texts(recognizer, tmp_path, pictures)
+    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+
+
 @pytest.mark.parametrize("gap", [0, 20, 40, 60])
 def test_a_five_whose_bar_is_apart_is_one_digit(recognizer: Recognizer, tmp_path: Path, gap: int) -> None:
     picture = np.zeros((400, 400), np.uint8)

@@ -11,6 +11,7 @@ from typing import Optional
 from app import runtime
 from app.console import CommandParser, run_command, say
 from app.experiments import STUDIES
+from app.files import make_directory
 
 _LESSONS = runtime.REPOSITORY / "docs"
 _QUICK = runtime.REPOSITORY / "checkpoints" / "quick-experiments"
@@ -41,12 +42,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     runtime.prepare()
     from app.experiments.page import summarise, write_lessons, write_study
     from app.experiments.study import Laboratory
+    from app.training import TrainingStoppedError
 
     out_dir = options.out or (_QUICK if options.quick else _LESSONS)
     laboratory = Laboratory(options.data_dir, is_quick=options.quick)
+    make_directory(out_dir)
     for name in STUDIES if options.study == "all" else [options.study]:
         say(f"{name}:")
-        findings = write_study(import_module(STUDIES[name]).STUDY, laboratory, out_dir)
+        try:
+            findings = write_study(import_module(STUDIES[name]).STUDY, laboratory, out_dir)
+        except TrainingStoppedError as stopped:
+            say(f"interrupted; {name} begins anew when it is called again")
+            return stopped.exit_code
         sys.stdout.write(f"{name}: {summarise(findings.statements)} {out_dir / name}.md\n")
     if options.study == "all":
         sys.stdout.write(f"lessons: {write_lessons(out_dir)}\n")

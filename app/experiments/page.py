@@ -14,7 +14,7 @@ import matplotlib.style
 from app import runtime
 from app.experiments import STUDIES
 from app.experiments.study import Findings, Laboratory, Statement, Study, Table
-from app.files import make_directory, write_atomically, write_json
+from app.files import write_atomically, write_json
 from app.report.figures import FIGURE_STYLE
 
 _STYLE = {
@@ -48,7 +48,6 @@ def write_study(study: Study, laboratory: Laboratory, out_dir: Path) -> Findings
         The errors of `train`.
     """
     findings = study.run(laboratory)
-    make_directory(out_dir)
     write_atomically(out_dir / f"{study.name}.png", _draw(findings))
     write_json(
         out_dir / f"{study.name}.json",

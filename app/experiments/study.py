@@ -113,7 +113,7 @@ class Run:
             "choices": {
                 name: value
                 for name, value in self.config.to_json().items()
-                if value != usual[name] and name not in ("data", "data_dir")
+                if value != usual[name] and name not in ("data", "data_dir", "dataset")
             },
             "history": [{name: record[name] for name in kept} for record in self.history],
             "test": {
@@ -155,7 +155,8 @@ class Laboratory:
             TrainingDivergedError: the loss did not stay finite.
             The other errors of `train`.
         """
-        settled = dataclasses.replace(config, data_dir=self._data_dir, **choices)
+        # What the pages say is said of MNIST: without it, a study fails.
+        settled = dataclasses.replace(config, data_dir=self._data_dir, dataset="mnist", **choices)
         if settled not in self._runs:
             self._runs[settled] = _train(settled)
         return self._runs[settled]

@@ -25,6 +25,10 @@ _DETACHED, _FAR_DETACHED = 0.2, 0.6
 _HALVES_GAP = 0.3
 _STACKED_GAP = 0.12
 
+# Shares of a box's side: how large what it encloses must be, and how wide its lines may be. Only that many of
+# the longest strokes may be boxes.
+_BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.1, 5
+
 # One digit in scattered pieces is at most so many times as long as the longest of them, and so many times as
 # wide as tall.
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
@@ -112,6 +116,9 @@ class Layout:
     clutter: tuple[int, ...]
     """The numbers of the pieces that cannot be strokes: blobs, and what lies along the frame."""
 
+    boxes: int = 0
+    """How many of these are drawn all round digits."""
+
     scattered: Optional[Piece] = None
     """All strokes taken for one digit, if it may have fallen into pieces further apart than usual."""
 
@@ -158,7 +165,13 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     pieces = [piece for piece in pieces[:400] if piece.side > 2 or piece.length > 0.3 * pieces[0].length]
     if not pieces:
         return Layout(labels, (), ())
-    clutter = tuple(piece.labels[0] for piece in pieces if is_no_stroke(piece, min(labels.shape), thickest))
+    boxes = enclosing(labels, pieces)
+    clutter = tuple(
+        piece.labels[0]
+        for piece in pieces
+        if piece in boxes or is_no_stroke(piece, min(labels.shape), thickest)
+    )
+    pieces = [piece for piece in pieces if piece not in boxes]
     main = choose_main(pieces, clutter)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
@@ -166,7 +179,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     scattered = as_scattered(drop_strangers(attach_small(groups, _FAR_DETACHED)))
     if [group for line in lines for group in line] == [scattered] or len(lines) == 1 < len(lines[0]):
         scattered = None
-    return Layout(labels, tuple(map(tuple, lines)), clutter, scattered)
+    return Layout(labels, tuple(map(tuple, lines)), clutter, len(boxes), scattered)
 
 
 def as_scattered(groups: list[Piece]) -> Optional[Piece]:
@@ -175,6 +188,31 @@ def as_scattered(groups: list[Piece]) -> Optional[Piece]:
     is_near = whole.side <= _SCATTERED * max(group.side for group in groups)
     is_upright = whole.box[2] - whole.box[0] <= _WIDEST_SCATTERED * whole.height
     return whole if len(groups) <= 3 and is_near and is_upright else None
+
+
+def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
+    """Return the pieces drawn all round others of some size: boxes and circles, all of thin lines."""
+    found = []
+    for outer in pieces[:_MOST_BOXES]:
+        left, top, right, bottom = outer.box
+        # What is broad or lies along the frame is paper around ink, taken for ink.
+        if outer.touches > 1 or outer.width > _BOX_LINE * outer.side:
+            continue
+        inside = [
+            piece
+            for piece in pieces
+            if left < piece.box[0] and top < piece.box[1] and piece.box[2] < right and piece.box[3] < bottom
+            if piece.is_stroke and piece.side > _BOXED * outer.side
+        ]
+        if not inside:
+            continue
+        own = (labels[top:bottom, left:right] == outer.labels[0]).astype(np.uint8)
+        outlines, _ = cv2.findContours(own, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        filled = cv2.drawContours(np.zeros_like(own), outlines, -1, 1, cv2.FILLED)
+        enclosed = np.unique(labels[top:bottom, left:right][filled > 0])
+        if any(piece.labels[0] in enclosed for piece in inside):
+            found.append(outer)
+    return found
 
 
 def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
@@ -210,7 +248,9 @@ def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
 
 def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece follows two or more sides of the picture within its outer tenth: a table's lines."""
-    return piece.outer > 0.9 * piece.area and not is_beside_frame(piece, shape)
+    left, top, right, bottom = piece.box
+    is_bent = right - left > 0.15 * shape[1] and bottom - top > 0.15 * shape[0]
+    return is_bent and piece.outer > 0.9 * piece.area
 
 
 def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
@@ -222,8 +262,8 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     if is_around_corner(piece, shape) and not is_around_corner(main, shape):
         return True
     if is_beside_frame(piece, shape) and not is_beside_frame(main, shape):
-        is_one = not piece.touches and piece.height > 0.6 * main.height and piece.width > 0.6 * main.width
-        if not is_one:
+        is_as_tall = 0.6 * main.height < piece.height < 1.5 * main.height
+        if piece.touches or not is_as_tall or piece.width < 0.35 * main.width:
             return True
     if piece.touches and not main.touches:
         is_alike = 0.6 * main.side < piece.side < 1.6 * main.side and piece.width < 2 * main.width

@@ -23,6 +23,9 @@ _RUN = 0.3
 _THICKEST = 0.03
 _LONGEST_STROKE = 0.6
 
+# In a strip, so many times as long as broad, strokes may reach from one long side to the other.
+_STRIP = 2.5
+
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
 
@@ -43,10 +46,11 @@ def remove_lines(density: Density, low: float) -> Density:
         low: what counts as ink.
     """
     density = remove_frame(density, low)
-    cleaned = _remove_level_lines(density, low)
+    height, width = density.shape
+    cleaned = _remove_level_lines(density, low) if width > height / _STRIP else density
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
-    upright = _remove_level_lines(turned, low).T
+    upright = _remove_level_lines(turned, low).T if height > width / _STRIP else density
     return np.minimum(cleaned, upright)
 
 

@@ -55,7 +55,7 @@ _SLENDER = 6
 _SMALL_PICTURE = 300
 
 # A picture of fewer pixels to its longer side that is flat is no photo: its paper is of one shade.
-_FLAT_PICTURE, _SURELY_FLAT = 600, 200
+_FLAT_PICTURE = 600
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces.
 _SCATTERED = -0.3
@@ -166,6 +166,8 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         is_small = min(working.shape[:2]) < _SMALL_PICTURE
         if not is_small and max((one.likelihood for one in found), default=-1.0) > _CLEAR:
             break
+    # What is in a box drawn round digits is no blob with holes in the shape of digits.
+    found = [one for one in found if one.layout.boxes] or found
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
     most = max((one.contrast for one in found), default=1.0)
     longest = max((stroke_length(one.layout) for one in found), default=1.0)
@@ -232,9 +234,9 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     all_found: list[Found] = []
     if max(page.size) < _FLAT_PICTURE and is_flat(255 - working if light_on_dark else working):
         all_found = search(working, light_on_dark, None, page)
-        all_found += take_all(working, light_on_dark, page)
-        best = max((one.likelihood for one in all_found), default=-1.0)
-        if best > _DOUBTFUL or (all_found and max(page.size) < _SURELY_FLAT):
+        if not any(one.layout.boxes for one in all_found):
+            all_found += take_all(working, light_on_dark, page)
+        if all_found:
             return all_found
     for reach in (max(5, short // 2), short // 12):
         if reach < 9 and all_found:
