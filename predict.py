@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.console import CommandParser, printable, progress_bar, run_command, say
+from app.console import CommandParser, png_path, printable, progress_bar, run_command, say
 from app.errors import CheckpointError, FileError, PictureError, UsageError
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ def check_explanation(path: Path, pictures: Sequence[Path]) -> None:
     """Raise a UserError unless a figure of the only picture can be written to `path`."""
     if len(pictures) > 1:
         raise UsageError(f"--explain: expected one picture, found {len(pictures)}")
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--explain: {path}: expected a name that ends in .png")
     if path.resolve() == pictures[0].resolve():
         raise UsageError(f"--explain: {path} is the picture itself, it would be lost")
     if path.is_dir():
@@ -114,7 +112,7 @@ def parse_arguments() -> argparse.Namespace:
         "--save-input", type=Path, metavar="DIR", help="write each digit as the network saw it, 28x28 PNG"
     )
     parser.add_argument(
-        "--explain", type=Path, metavar="PNG", help="draw how the picture was read; for one picture"
+        "--explain", type=png_path, metavar="PNG", help="draw how the picture was read; for one picture"
     )
     return parser.parse_args()
 

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional
 
 from tqdm import tqdm
@@ -58,6 +59,14 @@ def run_command(main: Callable[[], int]) -> None:
 
 def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def png_path(text: str) -> Path:
+    """Return the path that an argument names for a PNG; a usage error if its name says something else."""
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in .png")
+    return path
 
 
 def printable(text: str) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.console import CommandParser, run_command
+from app.console import CommandParser, png_path, run_command
 from app.datasets import SIDE, DataSet, Digits
 from app.datasets.idx import read_digits, write_idx
 from app.errors import DataError, FileError, UsageError
@@ -528,7 +528,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         prog="python -m app.datasets.strokes",
         description="Draw a contact sheet of synthetic handwriting, as a PNG.",
     )
-    parser.add_argument("out", type=Path, metavar="OUT.png", help="the file to write")
+    parser.add_argument("out", type=png_path, metavar="OUT.png", help="the file to write")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="show other digits (0)")
     options = parser.parse_args(arguments)
     if options.seed < 0:
