@@ -37,6 +37,9 @@ _DIGIT_COST = 0.3
 _INK_WEIGHT = 0.75
 _SCORE_WEIGHT, _SUREST = 1.75, 2.5
 
+# What each digit but the first costs in pictures with sides of at most so many pixels that are not wide.
+_FURTHER_DIGIT, _SMALL_SIDE = 1.0, 64
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -184,6 +187,8 @@ class Recognizer:
             chosen = [pick_one(guess, costs)] if self._single else cut_lines(guess, costs)
             sureness = np.minimum(scores_of(rows[chosen]) / max(self._least_score, 1.0), _SUREST)
             merit = _INK_WEIGHT * guess.likelihood + float((_SCORE_WEIGHT * sureness - costs[chosen]).mean())
+            if is_for_one(page.size):
+                merit -= _FURTHER_DIGIT * (len(chosen) - 1)
             if best is None or merit > best[0]:
                 best = merit, guess, rows, chosen
         if best is None:
@@ -218,6 +223,12 @@ def _try_to_read(path: Path, keep_stages: bool) -> Union[Page, PictureError]:
         return read_page(path, keep_stages)
     except PictureError as error:
         return error
+
+
+def is_for_one(size: tuple[int, int]) -> bool:
+    """Whether a picture of this width and height is so small and narrow that it seldom shows a number."""
+    width, height = size
+    return max(size) <= _SMALL_SIDE and width < 1.5 * height
 
 
 def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:

@@ -234,8 +234,7 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     all_found: list[Found] = []
     if max(page.size) < _FLAT_PICTURE and is_flat(255 - working if light_on_dark else working):
         all_found = search(working, light_on_dark, None, page)
-        if not any(one.layout.boxes for one in all_found):
-            all_found += take_all(working, light_on_dark, page)
+        all_found += take_all(working, light_on_dark, page)
         if all_found:
             return all_found
     for reach in (max(5, short // 2), short // 12):
@@ -292,7 +291,7 @@ def as_one_digit(found: Found, whole: Piece) -> Found:
 
 
 def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
-    """Return all ink of a flat picture as one digit, whatever it looks like: one cut out along its edges."""
+    """Return all ink of a flat picture as one digit, if it fills the picture: one cut out along its edges."""
     with page.stage("ink"):
         ink = find_ink(working, light_on_dark, None)
     full = full_density(ink.density, ink.floor)
@@ -301,11 +300,23 @@ def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     density = ink.density / np.float32(full)
     with page.stage("layout"):
         labels, pieces = find_pieces(hysteresis(density, _LOW, _HIGH), density)
-        if not pieces:
+        if not pieces or not fills(pieces[0], labels.shape) or is_accompanied(pieces):
             return []
         layout = Layout(labels, ((join(pieces),),), ())
     contrast = float(working.max()) - float(working.min())
     return [Found(ink, density, full, layout, contrast, _AS_IT_IS - float((density > _HIGH).mean()))]
+
+
+def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece reaches all four sides of the picture, or nearly."""
+    left, top, right, bottom = piece.box
+    near = 1 + 0.02 * max(shape)
+    return max(left, top, shape[1] - right, shape[0] - bottom) <= near
+
+
+def is_accompanied(pieces: Sequence[Piece]) -> bool:
+    """Whether beside the longest piece there are others of some size: then that is a frame around them."""
+    return any(piece.side > 0.3 * pieces[0].side for piece in pieces[1:])
 
 
 def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[float, float]:
