@@ -154,7 +154,7 @@ class TrainConfig:
     )
     class_weights: str = _option(
         "none",
-        "balanced: an image counts for less, the more there are of its digit; with the focal loss, its alpha",
+        "balanced: an image counts for less, the more there are of its digit",
         choices=("none", "balanced"),
     )
     label_smoothing: float = _option(0.0, "share of each label that is spread evenly over all digits")

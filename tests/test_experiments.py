@@ -143,6 +143,7 @@ def test_a_verdict_needs_agreement():
     [
         ([True, True], "The claim holds."),
         ([False, None], "The claim does not hold here."),
+        ([None, None], "The claim is undecided here."),
         ([True, None, False], "The claim holds in part: 1 of 3 statements."),
     ],
 )

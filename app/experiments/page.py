@@ -88,6 +88,8 @@ def summarise(statements: Sequence[Statement]) -> str:
     held = sum(statement.holds is True for statement in statements)
     if held == len(statements):
         return "The claim holds."
+    if all(statement.holds is None for statement in statements):
+        return "The claim is undecided here."
     if held == 0:
         return "The claim does not hold here."
     return f"The claim holds in part: {held} of {len(statements)} statements."
