@@ -186,7 +186,8 @@ def main() -> int:
     measured = [side for rounds_of_one in everything for one in rounds_of_one for side in one.values()]
     findings = common.withhold_if_disturbed(findings, measured)
     content = {"matrix_product": product, "training": training, "evaluation": evaluation}
-    common.write_results(folder, "speed", environment, findings, content, f"--rounds {arguments.rounds}")
+    options = f"--rounds {arguments.rounds} --batches {arguments.batches}"
+    common.write_results(folder, "speed", environment, findings, content, options)
     draw(folder / "speed.png", training, floors)
     common.show(environment, findings, folder, "speed")
     return 0
