@@ -26,6 +26,9 @@ _LONGEST_STROKE = 0.6
 # In a strip, so many times as long as broad, strokes may reach from one long side to the other.
 _STRIP = 2.5
 
+# Printed lines do not come in more pieces than this: what does is the grain of the paper.
+_MOST_PIECES = 150
+
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
 
@@ -118,6 +121,8 @@ def _remove_level_lines(density: Density, low: float) -> Density:
     if not lines.any():
         return density
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    if count > _MOST_PIECES:
+        return density
     is_line = np.zeros(density.shape, bool)
     thickness = 1.0
     for label in range(1, count):
