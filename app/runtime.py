@@ -109,7 +109,7 @@ def available_cores() -> int:
         cores = len({_siblings(processor) for processor in processors})
     else:
         cores = _sysctl_cores() or os.cpu_count() or 1
-    quotas = [quota for groups in _control_groups() if (quota := quota_of(groups)) is not None]
+    quotas = [quota for group in _control_groups() if (quota := quota_of(group)) is not None]
     return max(1, math.floor(min([cores, *quotas])))
 
 

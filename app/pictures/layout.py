@@ -114,7 +114,7 @@ class Layout:
     """Lines of writing from top to bottom, each with its pieces from left to right."""
 
     clutter: tuple[int, ...]
-    """The numbers of the pieces that cannot be strokes: blobs, and what lies along the frame."""
+    """The numbers of the pieces that cannot be digits: blobs, boxes, and what lies along the frame."""
 
     boxes: int = 0
     """How many of these are drawn all round digits."""

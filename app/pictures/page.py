@@ -226,9 +226,10 @@ class Found(NamedTuple):
 def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
-    It is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the
-    reach that the strokes found ask for. If that does not look like writing, a shadow may have been taken for
-    ink, and the search starts again with a short reach.
+    A small picture whose paper is of one shade is measured against that shade. In any other, ink is searched
+    with a wide reach, so that the broadest felt pen is ink and not paper, and then with the reach that the
+    strokes found ask for. If that does not look like writing, a shadow may have been taken for ink, and the
+    search starts again with a short reach.
     """
     short = min(working.shape[:2])
     all_found: list[Found] = []
