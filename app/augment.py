@@ -6,6 +6,7 @@ generator it is given.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +23,9 @@ from app.files import write_atomically
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+# The distortions that are weaker in the last epochs.
+_CALMED = ("rotation", "scale", "shear", "elastic", "stroke", "blur", "erase")
 
 # Images that are resampled at a time: their intermediate arrays stay in a core's cache.
 _CHUNK = 32
@@ -53,6 +57,14 @@ def augment(images: Images, config: TrainConfig, generator: np.random.Generator)
     if config.erase:
         images = erase(images, config.erase, generator)
     return images
+
+
+def calm(config: TrainConfig) -> TrainConfig:
+    """Return the configuration of the last epochs, `calm_epochs`, which see nearly undistorted images.
+
+    What the strong distortions taught stays; what they cost on ordinary digits is won back.
+    """
+    return dataclasses.replace(config, **{name: getattr(config, name) / 3 for name in _CALMED})
 
 
 def shift(images: Images, pixels: int, generator: np.random.Generator) -> Images:

@@ -33,48 +33,51 @@ def accelerate(network: nn.Layer) -> None:
     if not isinstance(network, TwoConvNet):
         return
     layer = StridedConv2D if network.architecture["downsampling"] == "stride" else PooledConv2D
+    is_padded = network.architecture["padding"] == "same"
     for number in (1, 2):
-        setattr(network, f"conv{number}", _like(layer, getattr(network, f"conv{number}")))
+        setattr(network, f"conv{number}", _like(layer, getattr(network, f"conv{number}"), is_padded))
         setattr(network, f"pool{number}", nn.Identity())
 
 
-def _like(layer: type[nn.Conv2D], plain: nn.Conv2D) -> nn.Conv2D:
+def _like(layer: type[nn.Conv2D], plain: nn.Conv2D, is_padded: bool) -> nn.Conv2D:
     """Return a `layer` that has the very parameters of `plain`."""
     outputs, channels, side, _ = plain.weight.shape
-    fast = layer(channels, outputs, side, bias_attr=False)
+    fast = layer(channels, outputs, side, padding=side // 2 if is_padded else 0, bias_attr=False)
     fast.weight, fast.bias = plain.weight, plain.bias
     return fast
 
 
 class StridedConv2D(nn.Conv2D):
-    """`nn.Conv2D` with stride 2 and padding k // 2, k odd, for pictures of even sides."""
+    """`nn.Conv2D` with stride 2 and padding k // 2 or 0, k odd, for pictures of even sides."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Return float32 [N, out, H / 2, W / 2] of float32 [N, in, H, W]."""
-        result: paddle.Tensor = _StridedConvolution.apply(x, self.weight, self.bias)
+        """Return float32 [N, out, H / 2, W / 2] of float32 [N, in, H, W]; without padding of H - k + 1."""
+        result: paddle.Tensor = _StridedConvolution.apply(x, self.weight, self.bias, self._padding)
         return result
 
 
 class PooledConv2D(nn.Conv2D):
-    """`nn.Conv2D` with padding k // 2, k odd, then `nn.MaxPool2D(2)`, for pictures of even sides."""
+    """`nn.Conv2D` with padding k // 2 or 0, k odd, then `nn.MaxPool2D(2)`, for pictures of even sides."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Return float32 [N, out, H / 2, W / 2] of float32 [N, in, H, W]."""
-        result: paddle.Tensor = _PooledConvolution.apply(x, self.weight, self.bias)
+        """Return float32 [N, out, H / 2, W / 2] of float32 [N, in, H, W]; without padding of H - k + 1."""
+        result: paddle.Tensor = _PooledConvolution.apply(x, self.weight, self.bias, self._padding)
         return result
 
 
 class _StridedConvolution(PyLayer):
     @staticmethod
     def forward(
-        ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: Optional[paddle.Tensor]
+        ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: Optional[paddle.Tensor], padding: int
     ) -> paddle.Tensor:
         kernels = memory_of(weight)
         ctx.kernels = kernels
         ctx.wants_input_gradient = not x.stop_gradient
         ctx.has_bias = bias is not None
-        ctx.columns = _columns(memory_of(x), kernels.shape[-1], kernels.shape[-1] // 2)
-        return _finish(_convolve(ctx.columns, kernels), bias, x.shape)
+        ctx.padding = padding
+        ctx.shape = _output_shape(x, weight, padding)
+        ctx.columns = _columns(memory_of(x), kernels.shape[-1], padding, ctx.shape)
+        return _finish(_convolve(ctx.columns, kernels), bias, ctx.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> Gradients:
@@ -95,7 +98,7 @@ class _PooledConvolution(PyLayer):
 
     @staticmethod
     def forward(
-        ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: Optional[paddle.Tensor]
+        ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: Optional[paddle.Tensor], padding: int
     ) -> paddle.Tensor:
         kernels = memory_of(weight)
         outputs, channels, side, _ = kernels.shape
@@ -106,14 +109,16 @@ class _PooledConvolution(PyLayer):
         ctx.kernels = shifted.reshape(4 * outputs, channels, side + 1, side + 1)
         ctx.wants_input_gradient = not x.stop_gradient
         ctx.has_bias = bias is not None
-        ctx.columns = _columns(memory_of(x), side + 1, side // 2)
+        ctx.padding = padding
+        ctx.shape = _output_shape(x, weight, padding)
+        ctx.columns = _columns(memory_of(x), side + 1, padding, ctx.shape)
         candidates = _convolve(ctx.columns, ctx.kernels).reshape(4, -1)
         ctx.is_left = candidates[0::2] >= candidates[1::2]
         rows = np.maximum(candidates[0::2], candidates[1::2], out=candidates[0::2])
         ctx.is_top = rows[0] >= rows[1]
         # The bias is the same for all four: added to the maximum, it meets a quarter of the values.
         maximum = np.maximum(rows[0], rows[1], out=rows[0])
-        return _finish(maximum.reshape(outputs, -1), bias, x.shape)
+        return _finish(maximum.reshape(outputs, -1), bias, ctx.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> Gradients:
@@ -143,18 +148,25 @@ def _places(side: int) -> list[tuple[slice, slice]]:
     return [(first, first), (first, second), (second, first), (second, second)]
 
 
-def _columns(x: Array, side: int, padding: int) -> paddle.Tensor:
-    """Return the windows of [N, C, H, W], two pixels apart: [N * H/2 * W/2, side * side * C].
+def _output_shape(x: paddle.Tensor, weight: paddle.Tensor, padding: int) -> tuple[int, ...]:
+    """Return the shape of the result, [N, O, H', W'], for even H, W and odd k: half of what k leaves."""
+    count, _, *sides = x.shape
+    outputs, _, side, _ = weight.shape
+    return (count, outputs, *((each + 2 * padding - side + 1) // 2 for each in sides))
+
+
+def _columns(x: Array, side: int, padding: int, output: tuple[int, ...]) -> paddle.Tensor:
+    """Return the windows of [N, C, H, W], two pixels apart: [N * H' * W', side * side * C].
 
     There are `padding` rows and columns of zeros before each picture, and as many after it as the last
-    windows reach. For a single channel the result is transposed.
+    windows reach; `output` is [N, O, H', W']. For a single channel the result is transposed.
     """
     count, channels, height, width = x.shape
-    after = max(side - padding - 2, 0)
+    down, right = output[2:]
+    after = max(2 * down - 2 + side - padding - height, 0)
     padded = np.zeros((count, height + padding + after, width + padding + after, channels), np.float32)
     padded[:, padding : padding + height, padding : padding + width] = x.transpose(0, 2, 3, 1)
     image, row, pixel, value = padded.strides
-    down, right = height // 2, width // 2
     if channels == 1:
         # A window's rows are too short to copy one by one; the pixels at one place of all windows are not.
         pixels = as_strided(padded, (side, side, count, down, right), (row, pixel, image, 2 * row, 2 * pixel))
@@ -165,7 +177,7 @@ def _columns(x: Array, side: int, padding: int) -> paddle.Tensor:
 
 
 def _convolve(columns: paddle.Tensor, kernels: Array) -> Array:
-    """Return [O, N * H/2 * W/2], contiguous, of `_columns` and [O, C, k, k]."""
+    """Return [O, N * H' * W'], contiguous, of `_columns` and [O, C, k, k]."""
     outputs, channels, side, _ = kernels.shape
     if channels == 1:
         return memory_of(paddle.matmul(_tensor(kernels, outputs, side * side), columns))
@@ -174,16 +186,16 @@ def _convolve(columns: paddle.Tensor, kernels: Array) -> Array:
     return np.ascontiguousarray(memory_of(paddle.matmul(columns, flat)).T)
 
 
-def _finish(output: Array, bias: Optional[paddle.Tensor], shape: list[int]) -> paddle.Tensor:
-    """Return [N, O, H/2, W/2] of [O, N * H/2 * W/2] and the bias."""
+def _finish(output: Array, bias: Optional[paddle.Tensor], shape: tuple[int, ...]) -> paddle.Tensor:
+    """Return `shape`, [N, O, H', W'], of [O, N * H' * W'] and the bias."""
     if bias is not None:
         output += memory_of(bias)[:, np.newaxis]
-    count, _, height, width = shape
-    return _tensor(output.reshape(-1, count, height // 2, width // 2).transpose(1, 0, 2, 3))
+    count, outputs, height, width = shape
+    return _tensor(output.reshape(outputs, count, height, width).transpose(1, 0, 2, 3))
 
 
 def _weight_gradient(columns: paddle.Tensor, gradient: paddle.Tensor, shape: tuple[int, ...]) -> Array:
-    """Return the gradient of the kernels, of `shape` [O, C, k, k], from the output's, [O, N, H/2, W/2]."""
+    """Return the gradient of the kernels, of `shape` [O, C, k, k], from the output's, [O, N, H', W']."""
     outputs, channels, side, _ = shape
     product = paddle.matmul(gradient.reshape([outputs, -1]), columns, transpose_y=channels == 1)
     by_place: Array = memory_of(product).reshape(outputs, side, side, channels).transpose(0, 3, 1, 2)
@@ -191,21 +203,23 @@ def _weight_gradient(columns: paddle.Tensor, gradient: paddle.Tensor, shape: tup
 
 
 def _gradients(ctx: Any, output: Array, weight: Array, bias: Optional[Array]) -> Gradients:
-    """Return what a backward pass returns; `output` is the gradient of the output, [O, N, H/2, W/2]."""
-    input_gradient = _input_gradient(output, ctx.kernels) if ctx.wants_input_gradient else None
+    """Return what a backward pass returns; `output` is the gradient of the output, [O, N, H', W']."""
+    input_gradient = _input_gradient(output, ctx.kernels, ctx.padding) if ctx.wants_input_gradient else None
     gradients = [input_gradient, _tensor(weight)]
     return tuple(gradients if bias is None else [*gradients, _tensor(bias)])
 
 
-def _input_gradient(gradient: Array, kernels: Array) -> paddle.Tensor:
-    """Return [N, C, H, W], the gradient of the input, from that of the output, [O, N, H/2, W/2].
+def _input_gradient(gradient: Array, kernels: Array, padding: int) -> paddle.Tensor:
+    """Return [N, C, H, W], the gradient of the input, from that of the output, [O, N, H', W'].
 
     Each 2x2 pixels of the input meet the same few outputs: their gradients are gathered, and one product
     gives all four pixels. Nothing is scattered.
     """
-    outputs, count, height, width = gradient.shape
+    outputs, count, down, right = gradient.shape
     channels, side = kernels.shape[1:3]
-    padding = (side - 1) // 2
+    # Of a pooled kernel, whose window is larger by one, the side is even.
+    lost = (side - 1) // 2 - padding
+    height, width = down + lost, right + lost
     before, after = (side - 1 - padding) // 2, (padding + 1) // 2
     reach = before + 1 + after
     # Pixel 2 * i + parity meets output i - before + offset at this place of the kernel:
@@ -217,11 +231,11 @@ def _input_gradient(gradient: Array, kernels: Array) -> paddle.Tensor:
     ]
     by_place = kernels.transpose(2, 3, 0, 1)
     taps = np.zeros((reach, reach, outputs, 2, 2, channels), np.float32)
-    for down, row, kernel_row in places:
-        for right, column, kernel_column in places:
-            taps[down, right, :, row, column] = by_place[kernel_row, kernel_column]
+    for up, row, kernel_row in places:
+        for left, column, kernel_column in places:
+            taps[up, left, :, row, column] = by_place[kernel_row, kernel_column]
     padded = np.zeros((count, height + reach - 1, width + reach - 1, outputs), np.float32)
-    padded[:, before : before + height, before : before + width] = gradient.transpose(1, 2, 3, 0)
+    padded[:, before : before + down, before : before + right] = gradient.transpose(1, 2, 3, 0)
     strides = padded.strides
     shape = (count, height, width, reach, reach * outputs)
     windows = as_strided(padded, shape, (*strides[:3], *strides[1::2]))

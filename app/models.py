@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from app import runtime
-from app.config import TrainConfig
+from app.config import UNPADDED_KERNELS, TrainConfig
 from app.datasets import CLASSES, SIDE
 from app.dropout import SeededDropout
 
 DOWNSAMPLING = ("max-pool", "stride")
+PADDING = ("same", "valid")
 
 
 def to_model_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -34,7 +35,10 @@ class TwoConvNet(nn.Layer):
 
     Args:
         channels: output channels of the two convolutions.
-        kernel_size: side of both kernels, odd; the padding keeps the picture's size.
+        kernel_size: side of both kernels, odd.
+        padding: `same` pads each picture so that it keeps its size before the halving; `valid` moves the
+            kernel inside the picture only, which costs it the kernel's side less one. Sides of 1, 5 and 9
+            leave nothing over.
         downsampling: `max-pool` pools 2x2 after each convolution; `stride` moves the kernel two pixels at a
             time instead, which never computes the full-size feature maps.
         batch_norm: normalise each convolution's output, after the pooling, over the batch; it takes over the
@@ -53,10 +57,15 @@ class TwoConvNet(nn.Layer):
         hidden: int = 0,
         dropout: float = 0.0,
         outputs: int = CLASSES,
+        padding: str = "same",
     ) -> None:
         super().__init__()
         if downsampling not in DOWNSAMPLING:
             raise ValueError(f"downsampling must be one of {DOWNSAMPLING}, not {downsampling!r}")
+        if padding not in PADDING:
+            raise ValueError(f"padding must be one of {PADDING}, not {padding!r}")
+        if padding == "valid" and kernel_size not in UNPADDED_KERNELS:
+            raise ValueError(f"with padding 'valid' the kernel's side must be one of {UNPADDED_KERNELS}")
         self.architecture = {
             "channels": list(channels),
             "kernel_size": kernel_size,
@@ -65,13 +74,14 @@ class TwoConvNet(nn.Layer):
             "hidden": hidden,
             "dropout": dropout,
             "outputs": outputs,
+            "padding": padding,
         }
         """The arguments, as plain JSON values."""
         pooled = downsampling == "max-pool"
         convolution: dict[str, Any] = {
             "kernel_size": kernel_size,
             "stride": 1 if pooled else 2,
-            "padding": kernel_size // 2,
+            "padding": kernel_size // 2 if padding == "same" else 0,
             "bias_attr": False if batch_norm else None,
         }
         first, second = channels
@@ -81,7 +91,7 @@ class TwoConvNet(nn.Layer):
         self.conv2 = nn.Conv2D(first, second, **convolution)
         self.norm2 = nn.BatchNorm2D(second) if batch_norm else nn.Identity()
         self.pool2 = nn.MaxPool2D(2) if pooled else nn.Identity()
-        features = second * (SIDE // 4) ** 2
+        features = second * last_side(kernel_size, padding) ** 2
         self.hidden = nn.Linear(features, hidden) if hidden else None
         self.dropout = SeededDropout(dropout) if dropout else nn.Identity()
         self.fc = nn.Linear(hidden or features, outputs)
@@ -103,6 +113,12 @@ class TwoConvNet(nn.Layer):
             x = self.relu(self.hidden(x))
         logits: paddle.Tensor = self.fc(self.dropout(x))
         return logits
+
+
+def last_side(kernel_size: int, padding: str) -> int:
+    """Return the side of what the second convolution of a `TwoConvNet` gives, halved."""
+    lost = 0 if padding == "same" else kernel_size - 1
+    return ((SIDE - lost) // 2 - lost) // 2
 
 
 class SoftmaxRegression(nn.Layer):
@@ -141,6 +157,7 @@ def build_network(config: TrainConfig) -> Network:
         hidden=config.hidden,
         dropout=config.dropout,
         outputs=config.outputs,
+        padding=config.padding,
     )
 
 
@@ -169,6 +186,10 @@ def infer_architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "hidden": shapes["hidden.weight"][1] if "hidden.weight" in shapes else 0,
         "outputs": 1 if shapes["fc.weight"][-1] == 1 else CLASSES,
     }
+    features = shapes["hidden.weight" if architecture["hidden"] else "fc.weight"][0]
+    is_same = features == architecture["channels"][1] * last_side(architecture["kernel_size"], "same") ** 2
+    may_be_valid = architecture["kernel_size"] in UNPADDED_KERNELS
+    architecture["padding"] = "valid" if may_be_valid and not is_same else "same"
     expected = _parameter_shapes(**architecture)
     for name in (*expected, *shapes):
         if name not in shapes:
@@ -183,10 +204,10 @@ def infer_architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _parameter_shapes(
-    channels: tuple[int, int], kernel_size: int, batch_norm: bool, hidden: int, outputs: int
+    channels: tuple[int, int], kernel_size: int, batch_norm: bool, hidden: int, outputs: int, padding: str
 ) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a `TwoConvNet`'s parameters and running statistics, without building it."""
-    features = channels[1] * (SIDE // 4) ** 2
+    features = channels[1] * last_side(kernel_size, padding) ** 2
     shapes: dict[str, tuple[int, ...]] = {}
     for number, (before, after) in enumerate(((1, channels[0]), channels), start=1):
         shapes[f"conv{number}.weight"] = (after, before, kernel_size, kernel_size)

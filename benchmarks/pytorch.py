@@ -32,6 +32,8 @@ EVALUATION_BATCHES = (250, 1000)
 def build(config: TrainConfig) -> nn.Sequential:
     """Return this program's network in PyTorch."""
     pooled = config.downsampling == "max-pool"
+    padding = config.kernel_size // 2 if config.padding == "same" else 0
+    side = SIDE
     layers: list[nn.Module] = []
     for inputs, outputs in zip((1, config.channels[0]), config.channels):
         layers.append(
@@ -40,7 +42,7 @@ def build(config: TrainConfig) -> nn.Sequential:
                 outputs,
                 config.kernel_size,
                 stride=1 if pooled else 2,
-                padding=config.kernel_size // 2,
+                padding=padding,
                 bias=not config.batch_norm,
             )
         )
@@ -49,8 +51,9 @@ def build(config: TrainConfig) -> nn.Sequential:
         if config.batch_norm:
             layers.append(nn.BatchNorm2d(outputs))
         layers.append(nn.ReLU(inplace=True))
+        side = (side + 2 * padding - config.kernel_size + 1) // 2
     layers.append(nn.Flatten())
-    features = config.channels[1] * (SIDE // 4) ** 2
+    features = config.channels[1] * side**2
     if config.hidden:
         layers += [nn.Linear(features, config.hidden), nn.ReLU(inplace=True)]
     if config.dropout:

@@ -85,7 +85,7 @@ def evaluate(config: dict[str, Any], data_dir: str, repeats: int) -> dict[str, A
     from app.fast_layers import accelerate
     from app.models import TwoConvNet, compute_logits
 
-    names = ("channels", "kernel_size", "downsampling", "batch_norm", "hidden", "dropout")
+    names = ("channels", "kernel_size", "downsampling", "batch_norm", "hidden", "dropout", "padding")
     network = TwoConvNet(**{name: config[name] for name in names})
     accelerate(network)
     images = load_mnist([Path(data_dir)]).test.images

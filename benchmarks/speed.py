@@ -36,10 +36,15 @@ def training_flop(config: TrainConfig) -> int:
     the first one, whose inputs need no gradient. Only convolutions and linear layers count.
     """
     first, second = config.channels
-    sides = (SIDE, SIDE // 2) if config.downsampling == "max-pool" else (SIDE // 2, SIDE // 4)
     window = config.kernel_size**2
-    products = [sides[0] ** 2 * window * first, sides[1] ** 2 * window * first * second]
-    features = second * (SIDE // 4) ** 2
+    lost = config.kernel_size - 1 if config.padding == "valid" else 0
+    is_pooled = config.downsampling == "max-pool"
+    side, products = SIDE, []
+    for kernels in (first, first * second):
+        computed = side - lost if is_pooled else (side - lost) // 2
+        products.append(computed**2 * window * kernels)
+        side = (side - lost) // 2
+    features = second * side**2
     widths = [features, *([config.hidden] if config.hidden else []), CLASSES]
     products += [inputs * outputs for inputs, outputs in zip(widths, widths[1:])]
     return 2 * (3 * sum(products) - products[0])

@@ -64,6 +64,8 @@ def test_flop_are_those_counted_by_hand() -> None:
     assert speed.training_flop(strided) == 2 * (
         3 * (196 * 400 + 49 * 12_800 + 1568 * 128 + 128 * 10) - 196 * 400
     )
+    unpadded = dataclasses.replace(PRESETS["tutorial"], padding="valid")
+    assert speed.training_flop(unpadded) == 2 * (3 * (576 * 500 + 64 * 10_000 + 3_200) - 576 * 500)
 
 
 def test_a_ratio_is_judged_by_its_median() -> None:
@@ -360,14 +362,14 @@ def test_plain_paddle_trains(digits_directory: Path) -> None:
     assert result["threads"] == 1
 
 
-@pytest.mark.parametrize("preset", ["tutorial", "default"])
+@pytest.mark.parametrize("preset", ["tutorial", "default", "best"])
 def test_pytorch_has_the_same_network(preset: str) -> None:
     pytest.importorskip("torch")
     from app.models import TwoConvNet
     from benchmarks.pytorch import build
 
     config = PRESETS[preset]
-    names = ("channels", "kernel_size", "downsampling", "batch_norm", "hidden")
+    names = ("channels", "kernel_size", "downsampling", "batch_norm", "hidden", "padding")
     ours = TwoConvNet(**{name: getattr(config, name) for name in names})
     trained = [parameter for parameter in ours.parameters() if not parameter.stop_gradient]
     assert sorted(parameter.size for parameter in trained) == sorted(

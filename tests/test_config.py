@@ -104,6 +104,8 @@ def test_every_field_but_the_preset_has_an_option():
         ("batch_norm", 1),
         ("seed", None),
         ("workers", 0),
+        ("padding", "full"),
+        ("calm_epochs", -1),
     ],
 )
 def test_impossible_values_are_refused_by_name(name, value):
@@ -122,6 +124,7 @@ def test_nesterov_needs_momentum():
         ({"focal_gamma": 1.0}, "--focal-gamma: belongs to --loss focal"),
         ({"loss": "value", "label_smoothing": 0.1}, "--label-smoothing: .* is a number"),
         ({"loss": "value", "network": "softmax-regression"}, "--loss: value needs a network of one output"),
+        ({"padding": "valid", "kernel_size": 7}, "--kernel-size: 7 .* 1, 5 or 9 with --padding valid"),
         ({"network": "softmax-regression", "batch_norm": True}, "--batch-norm: .* a single layer"),
         ({"network": "softmax-regression", "hidden": 5}, "--hidden: .* a single layer"),
         ({"network": "softmax-regression", "dropout": 0.5}, "--dropout: .* a single layer"),

@@ -34,6 +34,18 @@ def epoch_of(dataset, config, epoch, **worker):
     ]
 
 
+def test_the_last_epochs_are_calm(digits):
+    dataset = MnistDataset(digits, "train", 100)
+    config = dataclasses.replace(CONFIG, epochs=4, stroke=0.9, blur=0.9)
+    calmer = dataclasses.replace(config, stroke=0.3, blur=0.3)
+    for epoch in range(4):
+        expected = epoch_of(dataset, calmer if epoch >= 2 else config, epoch)
+        for mine, theirs in zip(
+            epoch_of(dataset, dataclasses.replace(config, calm_epochs=2), epoch), expected
+        ):
+            np.testing.assert_array_equal(mine[0], theirs[0])
+
+
 def test_modes_give_the_parts_of_the_split(digits):
     train, valid, test = (MnistDataset(digits, mode, 100) for mode in ("train", "valid", "eval"))
     assert (len(train), len(valid), len(test)) == (500, 100, 200)

@@ -31,10 +31,15 @@ def assert_close(actual: paddle.Tensor, expected: paddle.Tensor) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("bias", [False, None])
 @pytest.mark.parametrize("blank", [False, True])
-def test_outputs_and_all_gradients_are_those_of_paddles_layers(pooled, size, bias, blank):
+@pytest.mark.parametrize("padded", [False, True])
+def test_outputs_and_all_gradients_are_those_of_paddles_layers(pooled, size, bias, blank, padded):
     channels, outputs, side, width, height, count = size
+    lost = 0 if padded else side - 1
+    # A picture that is smaller than the kernel cannot do without padding.
+    width, height = (max(each, lost + 2) for each in (width, height))
     paddle.seed(1)
-    options = {"stride": 1 if pooled else 2, "padding": side // 2, "bias_attr": bias}
+    padding = side // 2 if padded else 0
+    options = {"stride": 1 if pooled else 2, "padding": padding, "bias_attr": bias}
     plain = nn.Conv2D(channels, outputs, side, **options)
     pool = nn.MaxPool2D(2) if pooled else nn.Identity()
     fast = (PooledConv2D if pooled else StridedConv2D)(channels, outputs, side, **options)
@@ -43,7 +48,7 @@ def test_outputs_and_all_gradients_are_those_of_paddles_layers(pooled, size, bia
     if blank:
         # On paper without ink the four pixels under a maximum are equal: one of them takes the gradient.
         images[:, :, : height // 2] = 0
-    gradient = paddle.randn([count, outputs, height // 2, width // 2])
+    gradient = paddle.randn([count, outputs, (height - lost) // 2, (width - lost) // 2])
     inputs = [images.detach() for _ in range(2)]
     for each in inputs:
         each.stop_gradient = False
@@ -58,9 +63,12 @@ def test_outputs_and_all_gradients_are_those_of_paddles_layers(pooled, size, bia
 
 @pytest.mark.parametrize("downsampling", ["max-pool", "stride"])
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_an_accelerated_network_is_the_same_function_with_the_same_parameters(downsampling, batch_norm):
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_an_accelerated_network_is_the_same_function_with_the_same_parameters(
+    downsampling, batch_norm, padding
+):
     paddle.seed(2)
-    network = TwoConvNet((4, 6), 5, downsampling, batch_norm, hidden=8)
+    network = TwoConvNet((4, 6), 5, downsampling, batch_norm, hidden=8, padding=padding)
     images = paddle.rand([9, 1, 28, 28])
     parameters, expected = network.state_dict(), network(images)
     before = get_state(network)

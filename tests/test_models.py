@@ -51,11 +51,13 @@ def test_default_network_computes_what_the_tutorial_writes_down():
 @pytest.mark.parametrize("downsampling", ["max-pool", "stride"])
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("hidden", [0, 7])
-@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("kernel_size", "padding"), [(1, "same"), (3, "same"), (5, "same"), (5, "valid"), (9, "valid")]
+)
 def test_every_variant_gives_ten_logits_and_shapes_that_tell_its_architecture(
-    downsampling, batch_norm, hidden, kernel_size
+    downsampling, batch_norm, hidden, kernel_size, padding
 ):
-    network = TwoConvNet((4, 6), kernel_size, downsampling, batch_norm, hidden, dropout=0.5)
+    network = TwoConvNet((4, 6), kernel_size, downsampling, batch_norm, hidden, dropout=0.5, padding=padding)
     assert compute_logits(network, some_images(2)).shape == (2, 10)
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     assert infer_architecture(shapes) == {
@@ -64,6 +66,7 @@ def test_every_variant_gives_ten_logits_and_shapes_that_tell_its_architecture(
         "batch_norm": batch_norm,
         "hidden": hidden,
         "outputs": 10,
+        "padding": padding,
     }
 
 
@@ -85,6 +88,12 @@ def test_logits_do_not_depend_on_the_batch_size_or_on_dropout():
 def test_unknown_downsampling_is_refused():
     with pytest.raises(ValueError, match="downsampling"):
         TwoConvNet(downsampling="average")
+
+
+@pytest.mark.parametrize(("padding", "kernel_size"), [("full", 5), ("valid", 3), ("valid", 7)])
+def test_impossible_padding_is_refused(padding, kernel_size):
+    with pytest.raises(ValueError, match="padding"):
+        TwoConvNet(padding=padding, kernel_size=kernel_size)
 
 
 @pytest.mark.parametrize(

@@ -235,11 +235,19 @@ def test_strokes_cannot_come_from_a_file() -> None:
         TrainConfig(data="mnist.json.gz", dataset="strokes")
 
 
+def test_evenly_every_way_to_write_a_digit_is_as_common_as_another() -> None:
+    usual, even = (make_strokes(4 * BLOCK, 7, evenly) for evenly in (False, True))
+    # Three in four ones are plain strokes; of the six ways it is one. The others hold more ink.
+    ink = [np.mean(images[labels == 1] > 127) for images, labels in (usual, even)]
+    assert ink[1] > 1.1 * ink[0]
+    assert np.bincount(even.labels).min() > 0.08 * len(even.labels)
+
+
 def test_extra_strokes_are_for_training_only(digits_directory: Path, digits: DataSet) -> None:
     plain = split(digits)
     data = load_data(replace(SMALL, data_dir=str(digits_directory), extra_strokes=150))
     mixed = split(data)
-    extra = make_strokes(150, strokes.EXTRA_SEED)
+    extra = make_strokes(150, strokes.EXTRA_SEED, evenly=True)
     np.testing.assert_array_equal(mixed.train.images, np.concatenate([plain.train.images, extra.images]))
     np.testing.assert_array_equal(mixed.train.labels, np.concatenate([plain.train.labels, extra.labels]))
     for part in ("validation", "test"):

@@ -12,7 +12,7 @@ import paddle
 from numpy.typing import NDArray
 
 from app import runtime
-from app.augment import augment
+from app.augment import augment, calm
 from app.config import TrainConfig
 from app.datasets import DataSet, make_imbalanced, split, strokes
 from app.datasets.course_json import read_course_json
@@ -44,7 +44,7 @@ def load_data(
     """
     data = _load(config, mirrors, patience)
     if config.extra_strokes:
-        extra = strokes.make_strokes(config.extra_strokes, strokes.EXTRA_SEED)
+        extra = strokes.make_strokes(config.extra_strokes, strokes.EXTRA_SEED, evenly=True)
         data = dataclasses.replace(data, extra=extra)
     return data
 
@@ -144,6 +144,7 @@ class TrainingBatches(paddle.io.Dataset):
         self.rank = rank
         self.processes = processes
         self.first_batch = first_batch
+        self._distortions = calm(config) if epoch >= config.epochs - config.calm_epochs else config
         self.order = runtime.random_generator(config.seed, "shuffle", epoch).permutation(len(dataset))
 
     def __len__(self) -> int:
@@ -154,7 +155,7 @@ class TrainingBatches(paddle.io.Dataset):
         indices = self.order[batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
         images = self.dataset.digits.images[indices]
         generator = runtime.random_generator(self.config.seed, "augment", self.epoch, batch)
-        images = augment(images, self.config, generator)
+        images = augment(images, self._distortions, generator)
         share = share_of(len(indices), self.rank, self.processes)
         labels = self.dataset.digits.labels[indices[share], np.newaxis]
         return to_model_input(images[share]), labels

@@ -335,23 +335,27 @@ class _Random:
         return (total - 2 * 0xFFFF) / 37837.2
 
 
-def make_strokes(count: int, seed: int) -> Digits:
+def make_strokes(count: int, seed: int, evenly: bool = False) -> Digits:
     """Return `count` digits of synthetic handwriting: images uint8 [N, 28, 28], labels int64 [N].
 
-    The same seed gives the same digits, on every machine; a larger count adds more at the end.
+    The same seed gives the same digits, on every machine; a larger count adds more at the end. The ways to
+    write a digit are as common as they are among people, or, if `evenly`, one as common as another.
     """
     images = np.empty((count, SIDE, SIDE), np.uint8)
     labels = np.empty(count, np.int64)
     for block, start in enumerate(range(0, count, BLOCK)):
         part = slice(start, min(start + BLOCK, count))
-        made = _make_block(_Random(seed, block))
+        made = _make_block(_Random(seed, block), evenly)
         images[part], labels[part] = (array[: part.stop - start] for array in made)
     return Digits(images, labels)
 
 
-def _make_block(random: _Random) -> Digits:
+def _make_block(random: _Random, evenly: bool) -> Digits:
     skeletons = _skeletons()
-    limits = np.cumsum([skeleton.share for skeleton in skeletons])[:-1]
+    shares = [skeleton.share for skeleton in skeletons]
+    if evenly:
+        shares = [1 / len(ways) / len(SKELETONS) for ways in SKELETONS.values() for _ in ways]
+    limits = np.cumsum(shares)[:-1]
     choice = np.searchsorted(limits, random.uniform(), "right")
     points = _follow(choice, _place_nodes(choice, random), random)
     radius = _rounded(np.clip(1.3 + 0.42 * random.normal(), 0.6, 3) * _GRID)

@@ -67,6 +67,13 @@ _THICK, _THIN = 0.4, 0.15
 # How likely such a picture holds one digit and nothing else.
 _AS_IT_IS = -0.6
 
+# What is taken off the likelihood, in such a picture, for setting all its ink aside; for less of it, less.
+_UNREAD = 3.0
+
+# Shares of a picture's border that paper covers and digits cut out along their edges do not; and of its area
+# that is not paper where there is a digit on it.
+_ALL_ROUND, _DOTS = 0.95, 0.03
+
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
 
@@ -168,6 +175,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
             break
     # What is in a box drawn round digits is no blob with holes in the shape of digits.
     found = [one for one in found if one.layout.boxes] or found
+    found = [one for one in found if not is_paper(writing(one.layout))] or found
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
     most = max((one.contrast for one in found), default=1.0)
     longest = max((stroke_length(one.layout) for one in found), default=1.0)
@@ -235,9 +243,11 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     all_found: list[Found] = []
     if max(page.size) < _FLAT_PICTURE and is_flat(255 - working if light_on_dark else working):
         all_found = search(working, light_on_dark, None, page)
-        all_found += take_all(working, light_on_dark, page)
-        if all_found:
-            return all_found
+        whole = take_all(working, light_on_dark, page)
+        if whole:
+            all_found = [charge_unread(one, whole[0]) for one in all_found]
+        if all_found or whole:
+            return all_found + whole
     for reach in (max(5, short // 2), short // 12):
         if reach < 9 and all_found:
             break
@@ -308,11 +318,29 @@ def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     return [Found(ink, density, full, layout, contrast, _AS_IT_IS - float((density > _HIGH).mean()))]
 
 
+def charge_unread(found: Found, whole: Found) -> Found:
+    """Return ink found in a picture that one digit may fill, the less likely the more of it was set aside."""
+    read, written = (int(writing(one.layout).sum()) for one in (found, whole))
+    unread = max(0.0, 1 - read / written)
+    return found._replace(likelihood=found.likelihood - _UNREAD * unread)
+
+
 def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece reaches all four sides of the picture, or nearly."""
     left, top, right, bottom = piece.box
     near = 1 + 0.02 * max(shape)
     return max(left, top, shape[1] - right, shape[0] - bottom) <= near
+
+
+def writing(layout: Layout) -> NDArray[np.bool_]:
+    """Return where the ink is that was taken for writing, bool [height, width]."""
+    return np.isin(layout.labels, join([piece for line in layout.lines for piece in line]).labels)
+
+
+def is_paper(is_ink: NDArray[np.bool_]) -> bool:
+    """Whether what was taken for ink is paper: it goes all round the picture, with more than dots in it."""
+    border = np.concatenate([is_ink[0], is_ink[-1], is_ink[:, 0], is_ink[:, -1]])
+    return bool(border.mean() > _ALL_ROUND) and bool((~is_ink).mean() > _DOTS)
 
 
 def is_accompanied(pieces: Sequence[Piece]) -> bool:
@@ -332,7 +360,7 @@ def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[fl
     slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
     dense = density > _HIGH
     border = float(np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean())
-    kept = np.isin(layout.labels, join([piece for line in layout.lines for piece in line]).labels)
+    kept = writing(layout)
     square = np.ones((3, 3), np.uint8)
     outline = kept & (cv2.erode(kept.astype(np.uint8), square, borderValue=1) == 0)
     contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)[outline].astype(np.float32)
