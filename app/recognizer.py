@@ -32,9 +32,9 @@ _LONGEST_NAME = 50
 # What a further digit costs, and how much the ink's looks and the scores count beside the reading, all
 # against the negative log-probability of a digit. Scores are taken in units of the least that passes without
 # a doubt, and no surer than so many of them. Chosen on simulated pictures of MNIST's validation digits
-# (`tests/photos.py`); twice or half as much makes little difference.
+# (`tests/photos.py`) and on digits of hands that MNIST does not know; half or twice as much changes little.
 _DIGIT_COST = 0.3
-_INK_WEIGHT = 0.75
+_INK_WEIGHT = 1.5
 _SCORE_WEIGHT, _SUREST = 1.75, 2.5
 
 # What each digit but the first costs in pictures with sides of at most so many pixels that are not wide.

@@ -68,6 +68,31 @@ def test_digits_cut_out_along_their_edges_are_read_whole(
     assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.95
 
 
+@pytest.mark.parametrize("margin", [4, 40, 120])
+def test_the_paper_around_a_digit_is_not_taken_for_a_zero(
+    recognizer: Recognizer, tmp_path: Path, margin: int
+) -> None:
+    pictures = []
+    for flag in ((40, 55), (35, 70), (20, 50)):
+        picture = np.zeros((180, 90), np.uint8)
+        cv2.polylines(
+            picture, [np.array([flag, (65, 12), (65, 168)])], isClosed=False, color=255, thickness=14
+        )
+        pictures.append(np.pad(cut_out(picture), margin))
+    assert texts(recognizer, tmp_path, pictures * 2) == ["1"] * 6
+
+
+def test_the_bar_of_a_seven_along_the_frame_is_no_line_of_a_table(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    picture = np.zeros((180, 110), np.uint8)
+    cv2.polylines(
+        picture, [np.array([(8, 10), (98, 10), (45, 172)])], isClosed=False, color=255, thickness=14
+    )
+    pictures = [to_side(cut_out(picture), side) for side in (24, 24, 40, 40, 120, 120)]
+    assert texts(recognizer, tmp_path, pictures) == ["7"] * 6
+
+
 def test_digits_stretched_to_a_square_are_read_but_for_ones(recognizer: Recognizer, tmp_path: Path) -> None:
     images, labels = make_strokes(60, seed=6)
     read = texts(recognizer, tmp_path, [to_square(cut_out(image)) for image in images])

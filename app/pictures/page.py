@@ -70,9 +70,12 @@ _AS_IT_IS = -0.6
 # What is taken off the likelihood, in such a picture, for setting all its ink aside; for less of it, less.
 _UNREAD = 3.0
 
+# The share of the picture's longer side that a digit cut out along its edges still takes without its bar.
+_MOST = 0.75
+
 # Shares of a picture's border that paper covers and digits cut out along their edges do not; and of its area
 # that is not paper where there is a digit on it.
-_ALL_ROUND, _DOTS = 0.95, 0.03
+_ALL_ROUND, _DOTS = 0.95, 0.002
 
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
@@ -319,7 +322,13 @@ def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
 
 
 def charge_unread(found: Found, whole: Found) -> Found:
-    """Return ink found in a picture that one digit may fill, the less likely the more of it was set aside."""
+    """Return ink found in a picture that one digit may fill, the less likely the more of it was set aside.
+
+    What does not fill most of the picture is a digit beside the lines of a table that it touches.
+    """
+    kept = join([piece for line in found.layout.lines for piece in line])
+    if kept.side < _MOST * max(found.layout.labels.shape):
+        return found
     read, written = (int(writing(one.layout).sum()) for one in (found, whole))
     unread = max(0.0, 1 - read / written)
     return found._replace(likelihood=found.likelihood - _UNREAD * unread)
