@@ -67,8 +67,10 @@ _THICK, _THIN = 0.4, 0.15
 # How likely such a picture holds one digit and nothing else.
 _AS_IT_IS = -0.6
 
-# What is taken off the likelihood, in such a picture, for setting all its ink aside; for less of it, less.
+# What is taken off the likelihood if all ink is set aside, for less of it less: where one digit may fill the
+# picture, and in any of at most so many pixels to the longer side, which seldom shows more than a digit.
 _UNREAD = 3.0
+_UNREAD_TINY, _TINY = 1.5, 64
 
 # The share of the picture's longer side that a digit cut out along its edges still takes without its bar.
 _MOST = 0.75
@@ -182,6 +184,8 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
     most = max((one.contrast for one in found), default=1.0)
     longest = max((stroke_length(one.layout) for one in found), default=1.0)
+    if max(page.size) <= _TINY:
+        found = [charge_unread(one, _UNREAD_TINY) for one in found]
     guesses = []
     for one in found:
         share = one.contrast / most * stroke_length(one.layout) / longest
@@ -248,7 +252,7 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         all_found = search(working, light_on_dark, None, page)
         whole = take_all(working, light_on_dark, page)
         if whole:
-            all_found = [charge_unread(one, whole[0]) for one in all_found]
+            all_found = [charge_unread(one, _UNREAD) if nearly_fills(one) else one for one in all_found]
         if all_found or whole:
             return all_found + whole
     for reach in (max(5, short // 2), short // 12):
@@ -321,17 +325,17 @@ def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     return [Found(ink, density, full, layout, contrast, _AS_IT_IS - float((density > _HIGH).mean()))]
 
 
-def charge_unread(found: Found, whole: Found) -> Found:
-    """Return ink found in a picture that one digit may fill, the less likely the more of it was set aside.
+def charge_unread(found: Found, most: float) -> Found:
+    """Return ink that is less likely, by up to `most`, the more of it was set aside and is not read."""
+    ink = hysteresis(found.ink.density / np.float32(found.full), _LOW, _HIGH)
+    unread = max(0.0, 1 - float(writing(found.layout).sum()) / max(1, int(ink.sum())))
+    return found._replace(likelihood=found.likelihood - most * unread)
 
-    What does not fill most of the picture is a digit beside the lines of a table that it touches.
-    """
-    kept = join([piece for line in found.layout.lines for piece in line])
-    if kept.side < _MOST * max(found.layout.labels.shape):
-        return found
-    read, written = (int(writing(one.layout).sum()) for one in (found, whole))
-    unread = max(0.0, 1 - read / written)
-    return found._replace(likelihood=found.likelihood - _UNREAD * unread)
+
+def nearly_fills(found: Found) -> bool:
+    """Whether the writing is nearly as long as the picture: a digit that touches a line may be shorter."""
+    whole = join([piece for line in found.layout.lines for piece in line])
+    return whole.side >= _MOST * max(found.layout.labels.shape)
 
 
 def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
