@@ -55,7 +55,8 @@ def training_sides(config: TrainConfig, data_dir: str, batches: int, cores: int,
 
     def this_program() -> dict[str, Any]:
         run = common.train(
-            *("--preset", config.preset, "--shift", 0, "--epochs", EPOCHS, "--data-dir", data_dir),
+            *("--preset", config.preset, "--epochs", EPOCHS, "--data-dir", data_dir),
+            *("--shift", 0, "--rotation", 0, "--scale", 0, "--shear", 0),
             *("--limit-train-batches", batches, "--limit-validation-batches", 1),
             *("--validation-size", validation),
         )
