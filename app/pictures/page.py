@@ -335,7 +335,7 @@ def charge_unread(found: Found, most: float) -> Found:
 def nearly_fills(found: Found) -> bool:
     """Whether the writing is nearly as long as the picture: a digit that touches a line may be shorter."""
     whole = join([piece for line in found.layout.lines for piece in line])
-    return whole.side >= _MOST * max(found.layout.labels.shape)
+    return bool(whole.side >= _MOST * max(found.layout.labels.shape))
 
 
 def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
