@@ -236,7 +236,7 @@ def test_strokes_cannot_come_from_a_file() -> None:
 
 
 def test_evenly_every_way_to_write_a_digit_is_as_common_as_another() -> None:
-    usual, even = (make_strokes(4 * BLOCK, 7, evenly) for evenly in (False, True))
+    usual, even = (make_strokes(2 * BLOCK, 7, evenly) for evenly in (False, True))
     # Three in four ones are plain strokes; of the six ways it is one. The others hold more ink.
     ink = [np.mean(images[labels == 1] > 127) for images, labels in (usual, even)]
     assert ink[1] > 1.1 * ink[0]
@@ -329,6 +329,7 @@ def test_train_py_does_its_job_without_a_network(tmp_path: Path) -> None:
     assert "could not be downloaded" in failing.stderr
 
 
+@pytest.mark.slow
 def test_strokes_alone_teach_to_read_mnist(tmp_path: Path, kept: Path, mnist_directory: Path) -> None:
     from app.checkpoint import load_checkpoint
     from app.models import compute_logits
