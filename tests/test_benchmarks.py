@@ -320,6 +320,7 @@ def test_startup_runs_and_writes_its_files(tmp_path: Path) -> None:
     assert (tmp_path / "startup.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_strokes_are_measured_on_their_own_and_on_other_digits(
     tmp_path: Path, digits_directory: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_two_processes_train_as_one(tmp_path, digits_directory, alone):
     assert_like_one_process(tmp_path / "run", alone)
 
 
+@pytest.mark.slow
 def test_two_nodes_train_as_one(tmp_path, digits_directory, alone):
     script = [str(REPOSITORY / "train.py"), *command_line(OPTIONS)]
     script += ["--data-dir", str(digits_directory), "--run-dir", str(tmp_path / "run")]
