@@ -45,6 +45,11 @@ UNPADDED_KERNELS = (1, 5, 9)
 """Kernels that leave an even side to be halved, both times, where they move inside the picture only."""
 
 
+def halved_side(side: int, kernel_size: int, padding: str) -> int:
+    """Return the side of a picture after a convolution with this padding and the halving that follows."""
+    return (side - (kernel_size - 1 if padding == "valid" else 0)) // 2
+
+
 def option_name(field_name: str) -> str:
     """Return the command-line spelling of a field's name."""
     return "--" + field_name.replace("_", "-")
@@ -295,7 +300,6 @@ _QUICK = TrainConfig(
     hidden=128,
     shift=1,
     batch_size=256,
-    epochs=5,
     learning_rate=0.3,
     momentum=0.9,
     nesterov=True,

@@ -75,9 +75,9 @@ class _StridedConvolution(PyLayer):
         ctx.wants_input_gradient = not x.stop_gradient
         ctx.has_bias = bias is not None
         ctx.padding = padding
-        ctx.shape = _output_shape(x, weight, padding)
-        ctx.columns = _columns(memory_of(x), kernels.shape[-1], padding, ctx.shape)
-        return _finish(_convolve(ctx.columns, kernels), bias, ctx.shape)
+        shape = _output_shape(x, weight, padding)
+        ctx.columns = _columns(memory_of(x), kernels.shape[-1], padding, shape)
+        return _finish(_convolve(ctx.columns, kernels), bias, shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> Gradients:
@@ -110,15 +110,15 @@ class _PooledConvolution(PyLayer):
         ctx.wants_input_gradient = not x.stop_gradient
         ctx.has_bias = bias is not None
         ctx.padding = padding
-        ctx.shape = _output_shape(x, weight, padding)
-        ctx.columns = _columns(memory_of(x), side + 1, padding, ctx.shape)
+        shape = _output_shape(x, weight, padding)
+        ctx.columns = _columns(memory_of(x), side + 1, padding, shape)
         candidates = _convolve(ctx.columns, ctx.kernels).reshape(4, -1)
         ctx.is_left = candidates[0::2] >= candidates[1::2]
         rows = np.maximum(candidates[0::2], candidates[1::2], out=candidates[0::2])
         ctx.is_top = rows[0] >= rows[1]
         # The bias is the same for all four: added to the maximum, it meets a quarter of the values.
         maximum = np.maximum(rows[0], rows[1], out=rows[0])
-        return _finish(maximum.reshape(outputs, -1), bias, ctx.shape)
+        return _finish(maximum.reshape(outputs, -1), bias, shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> Gradients:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from app import runtime
-from app.config import UNPADDED_KERNELS, TrainConfig
+from app.config import UNPADDED_KERNELS, TrainConfig, halved_side
 from app.datasets import CLASSES, SIDE
 from app.dropout import SeededDropout
 
@@ -117,8 +117,7 @@ class TwoConvNet(nn.Layer):
 
 def last_side(kernel_size: int, padding: str) -> int:
     """Return the side of what the second convolution of a `TwoConvNet` gives, halved."""
-    lost = 0 if padding == "same" else kernel_size - 1
-    return ((SIDE - lost) // 2 - lost) // 2
+    return halved_side(halved_side(SIDE, kernel_size, padding), kernel_size, padding)
 
 
 class SoftmaxRegression(nn.Layer):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from app.config import TrainConfig
+from app.config import TrainConfig, halved_side
 from app.datasets import CLASSES, SIDE, Digits, split
 from app.datasets.mnist import load_mnist
 from benchmarks.common import answer
@@ -51,7 +51,7 @@ def build(config: TrainConfig) -> nn.Sequential:
         if config.batch_norm:
             layers.append(nn.BatchNorm2d(outputs))
         layers.append(nn.ReLU(inplace=True))
-        side = (side + 2 * padding - config.kernel_size + 1) // 2
+        side = halved_side(side, config.kernel_size, config.padding)
     layers.append(nn.Flatten())
     features = config.channels[1] * side**2
     if config.hidden:

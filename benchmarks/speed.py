@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
-from app.config import PRESETS, TrainConfig
+from app.config import PRESETS, TrainConfig, halved_side
 from app.console import run_command
 from app.datasets import CLASSES, SIDE
 from benchmarks import common
@@ -37,13 +37,11 @@ def training_flop(config: TrainConfig) -> int:
     """
     first, second = config.channels
     window = config.kernel_size**2
-    lost = config.kernel_size - 1 if config.padding == "valid" else 0
-    is_pooled = config.downsampling == "max-pool"
+    places = 4 if config.downsampling == "max-pool" else 1
     side, products = SIDE, []
     for kernels in (first, first * second):
-        computed = side - lost if is_pooled else (side - lost) // 2
-        products.append(computed**2 * window * kernels)
-        side = (side - lost) // 2
+        side = halved_side(side, config.kernel_size, config.padding)
+        products.append(places * side**2 * window * kernels)
     features = second * side**2
     widths = [features, *([config.hidden] if config.hidden else []), CLASSES]
     products += [inputs * outputs for inputs, outputs in zip(widths, widths[1:])]

@@ -519,6 +519,7 @@ def look_of(changes: dict[str, object], severity: float, rng: np.random.Generato
         name: value[rng.integers(len(value))] if isinstance(value, tuple) else value
         for name, value in changes.items()
     }
+    # The names and types of `changes` are those of the fields of `Look`, which a dict cannot say.
     return replace(any_look(severity, rng), **chosen)  # type: ignore[arg-type]
 
 

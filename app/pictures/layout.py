@@ -123,6 +123,11 @@ class Layout:
     """All strokes taken for one digit, if it may have fallen into pieces further apart than usual."""
 
     @property
+    def whole(self) -> Piece:
+        """All of the pieces as one."""
+        return join([piece for line in self.lines for piece in line])
+
+    @property
     def main(self) -> Piece:
         """The longest of the pieces."""
         return max((piece for line in self.lines for piece in line), key=lambda piece: piece.length)

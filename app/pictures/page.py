@@ -334,8 +334,7 @@ def charge_unread(found: Found, most: float) -> Found:
 
 def nearly_fills(found: Found) -> bool:
     """Whether the writing is nearly as long as the picture: a digit that touches a line may be shorter."""
-    whole = join([piece for line in found.layout.lines for piece in line])
-    return bool(whole.side >= _MOST * max(found.layout.labels.shape))
+    return bool(found.layout.whole.side >= _MOST * max(found.layout.labels.shape))
 
 
 def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
@@ -347,13 +346,17 @@ def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
 
 def writing(layout: Layout) -> NDArray[np.bool_]:
     """Return where the ink is that was taken for writing, bool [height, width]."""
-    return np.isin(layout.labels, join([piece for line in layout.lines for piece in line]).labels)
+    return np.isin(layout.labels, layout.whole.labels)
 
 
 def is_paper(is_ink: NDArray[np.bool_]) -> bool:
     """Whether what was taken for ink is paper: it goes all round the picture, with more than dots in it."""
-    border = np.concatenate([is_ink[0], is_ink[-1], is_ink[:, 0], is_ink[:, -1]])
-    return bool(border.mean() > _ALL_ROUND) and bool((~is_ink).mean() > _DOTS)
+    return border_share(is_ink) > _ALL_ROUND and bool((~is_ink).mean() > _DOTS)
+
+
+def border_share(is_ink: NDArray[np.bool_]) -> float:
+    """Return the share of a picture's border that is ink."""
+    return float(np.concatenate([is_ink[0], is_ink[-1], is_ink[:, 0], is_ink[:, -1]]).mean())
 
 
 def is_accompanied(pieces: Sequence[Piece]) -> bool:
@@ -372,14 +375,13 @@ def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[fl
     """
     slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
     dense = density > _HIGH
-    border = float(np.concatenate([dense[0], dense[-1], dense[:, 0], dense[:, -1]]).mean())
     kept = writing(layout)
     square = np.ones((3, 3), np.uint8)
     outline = kept & (cv2.erode(kept.astype(np.uint8), square, borderValue=1) == 0)
     contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)[outline].astype(np.float32)
     strongest = max(1.0, float(np.quantile(contrast, 0.9))) if contrast.size else 1.0
     support = float(np.minimum(1, contrast / (0.4 * strongest)).mean()) if contrast.size else 1.0
-    misplaced = float(is_along_frame(layout.main)) + 2 * border + float(dense.mean())
+    misplaced = float(is_along_frame(layout.main)) + 2 * border_share(dense) + float(dense.mean())
     return strongest, float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
 
 
