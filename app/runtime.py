@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, NoReturn, Optional
 
 import numpy as np
 
@@ -46,7 +46,7 @@ _ALLOCATOR_VARIABLES = (
 
 # What Intel's MKL calls its code paths, and the instructions that each of them uses without asking.
 _BLAS_PATH = "MKL_DEBUG_CPU_TYPE"
-_AVX512_PATH, _AVX2_PATH = "7", "5"
+_AVX512_PATH, _AVX2_PATH, _OWN_PATH = "7", "5", "0"
 _AVX512_FLAGS = {"avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl", "avx2", "fma"}
 _AVX2_FLAGS = {"avx2", "fma"}
 
@@ -67,8 +67,10 @@ def prepare() -> tuple[Setting, ...]:
 
     Raises:
         KeyboardInterrupt: Ctrl-C during the import; in the midst of it, it would look like a fault of Paddle.
-        UserError: with the BLAS path that was chosen, here or by the user, Paddle multiplies wrongly.
+        UserError: with the BLAS path that the user has set, Paddle multiplies wrongly. Where it does so with
+            a path that was chosen here, the process starts anew without one.
     """
+    is_path_given = _BLAS_PATH in os.environ
     # Paddle looks for a C++ compiler cache at every import, and batch norm speaks of an old default: a user
     # of this program can do nothing about either.
     warnings.filterwarnings("ignore", message="No ccache found")
@@ -88,13 +90,24 @@ def prepare() -> tuple[Setting, ...]:
     if stop.signal_number is not None:
         raise KeyboardInterrupt
     if _BLAS_PATH in os.environ:
-        check_products()
+        try:
+            check_products()
+        except UserError:
+            if is_path_given:
+                raise
+            _start_anew({_BLAS_PATH: _OWN_PATH})
     return settings
+
+
+def _start_anew(variables: Mapping[str, str]) -> NoReturn:
+    """Run the same command with these variables, in the place of this process; on Linux, as is the choice."""
+    arguments = Path("/proc/self/cmdline").read_text().split("\0")[1:-1]
+    os.execve(sys.executable, [sys.executable, *arguments], {**os.environ, **variables})
 
 
 def _set_variable(name: str, value: str, reason: str) -> Setting:
     if name in os.environ:
-        return Setting(name, os.environ[name], "set by the user")
+        return Setting(name, os.environ[name], "set in the environment")
     os.environ[name] = value
     return Setting(name, value, reason)
 
@@ -204,7 +217,7 @@ def _keep_memory() -> Setting:
     name = "allocator"
     given = [variable for variable in _ALLOCATOR_VARIABLES if variable in os.environ]
     if given:
-        return Setting(name, f"{given[0]}={os.environ[given[0]]}", "set by the user")
+        return Setting(name, f"{given[0]}={os.environ[given[0]]}", "set in the environment")
     # Other C libraries have no mallopt, or one that means something else.
     if platform.libc_ver()[0] != "glibc":
         return Setting(name, "not set", "only glibc's is known")
@@ -229,7 +242,7 @@ def check_products() -> float:
     if not error < 1e-5:
         raise UserError(
             f"Paddle's matrix products are wrong by {error:.2g} on this processor with "
-            f"{_BLAS_PATH}={os.environ.get(_BLAS_PATH, '')}; set it to 0 in the environment"
+            f"{_BLAS_PATH}={os.environ.get(_BLAS_PATH, '')}; set it to {_OWN_PATH} in the environment"
         )
     return error
 

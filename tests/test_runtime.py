@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ AVX2 = "fpu sse2 avx avx2 fma"
 AVX512 = AVX2 + " avx512f avx512dq avx512cd avx512bw avx512vl"
 
 
-def run_module(environment: dict[str, str], *, code: str = "") -> str:
+def run_module(environment: dict[str, str], *, code: str = "", arguments: Sequence[str] = ()) -> str:
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -33,7 +34,7 @@ def run_module(environment: dict[str, str], *, code: str = "") -> str:
     }
     command = ["-c", code] if code else ["-m", "app.runtime"]
     result = subprocess.run(
-        [sys.executable, *command],
+        [sys.executable, *command, *arguments],
         cwd=REPOSITORY,
         env={**clean, **environment},
         capture_output=True,
@@ -60,8 +61,8 @@ def test_what_the_user_has_set_stays():
         "GLOG_minloglevel": "1",
     }
     lines = run_module(user).splitlines()
-    by_user = [line for line in lines if line.endswith("(set by the user)")]
-    assert len(by_user) == 4
+    given = [line for line in lines if line.endswith("(set in the environment)")]
+    assert len(given) == 4
 
 
 def test_preparing_twice_is_preparing_once():
@@ -118,6 +119,22 @@ def test_wrong_products_of_a_blas_path_end_the_program(monkeypatch):
     monkeypatch.setattr(paddle, "matmul", lambda a, _b: a)
     with pytest.raises(UserError, match=r"wrong by .* with MKL_DEBUG_CPU_TYPE=9; set it to 0"):
         check_products()
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="only where a path is ever chosen")
+def test_a_wrong_choice_of_a_blas_path_is_taken_back_in_a_new_process():
+    code = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+import paddle
+from app import runtime
+product = paddle.matmul
+paddle.matmul = lambda a, b: a if os.environ["MKL_DEBUG_CPU_TYPE"] == "5" else product(a, b)
+runtime.choose_blas_path = lambda _cpuinfo: "5"
+runtime.prepare()
+print(os.environ["MKL_DEBUG_CPU_TYPE"], sys.argv)
+"""
+    assert run_module({}, code=code, arguments=["one", ""]) == "0 ['-c', 'one', '']\n"
 
 
 def test_data_directories_are_in_the_stated_order(monkeypatch, tmp_path):
