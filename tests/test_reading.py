@@ -93,6 +93,24 @@ def test_the_bar_of_a_seven_along_the_frame_is_no_line_of_a_table(
     assert texts(recognizer, tmp_path, pictures) == ["7"] * 6
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_a_digit_that_touches_the_line_of_its_cell_is_read_without_it(
+    recognizer: Recognizer, tmp_path: Path, turns: int
+) -> None:
+    images, labels = make_strokes(30, seed=9)
+    pictures = []
+    for number, image in enumerate(images):
+        cell = np.zeros((64, 80), np.uint8)
+        beyond = number % 3 * 2
+        # The digit reaches into the line at the top, once the cell is turned that way.
+        digit = np.rot90(to_side(cut_out(image), 34), -turns)
+        cell[beyond + 2 :, 24:][: digit.shape[0], : digit.shape[1]] = digit
+        cell[beyond : beyond + 3] = 200
+        pictures.append(np.ascontiguousarray(np.rot90(cell, turns)))
+    read = texts(recognizer, tmp_path, pictures)
+    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+
+
 def test_digits_stretched_to_a_square_are_read_but_for_ones(recognizer: Recognizer, tmp_path: Path) -> None:
     images, labels = make_strokes(60, seed=6)
     read = texts(recognizer, tmp_path, [to_square(cut_out(image)) for image in images])

@@ -52,6 +52,9 @@ SKELETONS: dict[int, list[tuple[int, Sequence[str]]]] = {
         (2, ["4,22 26,0! 26,50 26,100"]),
         (1, ["14,14 24,0! 24,50 22,100"]),
         (1, ["2,38 26,0! 24,50 22,100"]),
+        # With a short bar, or a shoulder.
+        (1, ["2,8 24,2! 25,50 25,100"]),
+        (1, ["2,18 12,6 24,6 28,22 27,62 26,100"]),
         # With flag and foot.
         (1, ["4,24 30,1! 30,50 30,98", "2,99 32,98 60,98"]),
         # With a foot alone.
@@ -96,6 +99,11 @@ SKELETONS: dict[int, list[tuple[int, Sequence[str]]]] = {
         (3, ["46,0 26,32 2,64! 36,64 72,62", "48,0 47,50 46,100"]),
         # Open, with a short stem.
         (2, ["14,2 8,26 4,52! 36,51 72,48", "52,28 50,64 46,100"]),
+        # Like a flash of lightning, the stem beginning low.
+        (1, ["50,0 26,30 2,60! 34,62 66,52", "46,50 44,76 40,100"]),
+        (1, ["46,0 22,32 4,54 14,68 40,60 66,36", "46,56 44,78 42,100"]),
+        # Closed, with a stem below alone.
+        (1, ["48,0 22,38 2,74! 36,74 70,74! 64,44! 50,66 46,100"]),
     ],
     5: [
         # With a bar of its own.
@@ -111,6 +119,8 @@ SKELETONS: dict[int, list[tuple[int, Sequence[str]]]] = {
         (1, ["62,8 46,1 32,10 36,44 44,74 30,98 4,92"]),
         # The bar set off.
         (2, ["18,14 14,46! 44,42 60,68 40,98 2,92", "26,4 52,2 80,0"]),
+        # With a belly that goes far to the left, and a wavy bar.
+        (1, ["34,14 24,42! 44,38 54,58 36,88 4,98 -14,82", "32,14 48,4 62,8 84,0"]),
     ],
     6: [
         # Curled.
@@ -178,6 +188,9 @@ SKELETONS: dict[int, list[tuple[int, Sequence[str]]]] = {
         (2, ["54,18 30,2 6,28 24,50 50,38 57,22 54,70 34,98 8,90"]),
         # With a stem of its own.
         (2, ["50,16 28,4 6,28 24,50 48,38 52,16", "58,4 54,54 50,100"]),
+        # The tail like an S, or like that of a three.
+        (1, ["46,16 28,2 10,18 20,40 44,32 50,12! 46,44 64,70 52,92 6,98"]),
+        (1, ["46,38 22,46 6,26 22,4 46,8 46,32 38,50 56,66 58,82 42,99"]),
     ],
 }
 
@@ -216,6 +229,10 @@ _MAX_PRESSURE = 3000
 # The whole numbers along the pen's way: fractional bits of the weights of nodes, and units of half a height.
 _WEIGHT_BITS = 12
 _HALF_HEIGHT = 3200
+
+# The deviation and the least of the digits' widths: usual ones, and the more different ones of `evenly`.
+_WIDTHS = (0.26, 0.5)
+_EVEN_WIDTHS = (0.34, 0.4)
 
 # How many random values there are along the pen's way for its trembling and its pressure.
 _TREMBLES = 24
@@ -339,7 +356,8 @@ def make_strokes(count: int, seed: int, evenly: bool = False) -> Digits:
     """Return `count` digits of synthetic handwriting: images uint8 [N, 28, 28], labels int64 [N].
 
     The same seed gives the same digits, on every machine; a larger count adds more at the end. The ways to
-    write a digit are as common as they are among people, or, if `evenly`, one as common as another.
+    write a digit are as common as they are among people, or, if `evenly`, one as common as another, with more
+    narrow and wide digits.
     """
     images = np.empty((count, SIDE, SIDE), np.uint8)
     labels = np.empty(count, np.int64)
@@ -357,15 +375,19 @@ def _make_block(random: _Random, evenly: bool) -> Digits:
         shares = [1 / len(ways) / len(SKELETONS) for ways in SKELETONS.values() for _ in ways]
     limits = np.cumsum(shares)[:-1]
     choice = np.searchsorted(limits, random.uniform(), "right")
-    points = _follow(choice, _place_nodes(choice, random), random)
+    points = _follow(choice, _place_nodes(choice, random, _EVEN_WIDTHS if evenly else _WIDTHS), random)
     radius = _rounded(np.clip(1.3 + 0.42 * random.normal(), 0.6, 3) * _GRID)
     ink = _draw(_fit(points, radius), radius, _press(radius, random), random)
     labels = np.array([skeleton.digit for skeleton in skeletons])[choice]
     return Digits(_centre(ink), labels)
 
 
-def _place_nodes(choice: NDArray[np.intp], random: _Random) -> Integers:
-    """Return int64 [2, _MAX_NODES, N], x and y of each image's nodes where its writer has them."""
+def _place_nodes(choice: NDArray[np.intp], random: _Random, widths: tuple[float, float]) -> Integers:
+    """Return int64 [2, _MAX_NODES, N], x and y of each image's nodes where its writer has them.
+
+    `widths` are the deviation of the digits' width, for a mean of about 1, and its least.
+    """
+    deviation, least = widths
     skeletons = _skeletons()
     x, y = np.stack([skeleton.nodes for skeleton in skeletons])[choice].transpose(2, 1, 0)
     stroke = np.stack([skeleton.stroke for skeleton in skeletons])[choice].T
@@ -379,7 +401,7 @@ def _place_nodes(choice: NDArray[np.intp], random: _Random) -> Integers:
     x, y = _bend(x, y, carelessness, random)
 
     width, slant, turn = random.normal(3)
-    x = x * np.maximum(0.5, 1.08 + 0.26 * width + 0.03 * width * width)
+    x = x * np.maximum(least, 1.08 + deviation * width + 0.03 * width * width)
     x = x - y * (0.15 + 0.22 * slant)
     # Sine and cosine from the tangent of half the angle, without either function.
     half = 0.06 * turn

@@ -58,7 +58,17 @@ def remove_lines(density: Density, low: float) -> Density:
 
 
 def remove_frame(density: Density, low: float) -> Density:
-    """Return the density without the remains of a table's lines along the sides of the picture.
+    """Return the density without the remains of a table's lines along the sides of the picture."""
+    return _without_frame(density, low)[0]
+
+
+def framing_sides(density: Density, low: float) -> set[int]:
+    """Return along which sides of the picture a table's line runs: 0 for the top, then counter-clockwise."""
+    return _without_frame(density, low)[1]
+
+
+def _without_frame(density: Density, low: float) -> tuple[Density, set[int]]:
+    """Return the density without a table's lines, and the sides that they ran along.
 
     Such a line runs from side to side in the outer fifth of the picture. The bar of a seven does so, too,
     where the picture ends at the ink; but then the rest of the digit touches other sides, and all is kept.
@@ -66,29 +76,31 @@ def remove_frame(density: Density, low: float) -> Density:
     cleaned = density
     removed = set()
     for turns in range(4):
-        band = _frame_line(np.rot90(density, turns), low)
-        if band is not None:
+        line = _frame_line(np.rot90(density, turns), low)
+        if line is not None:
             removed.add(turns)
-            cleaned = np.rot90(_erase(np.rot90(cleaned, turns), band), -turns)
-    if not removed:
-        return density
+            cleaned = np.rot90(_erase(np.rot90(cleaned, turns), *line), -turns)
     touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
     is_tight = len(touched - removed) >= 2 and len(removed) < 3
     is_all = len(removed) < 2 and cleaned.sum() < 0.3 * density.sum()
-    if is_tight or is_all:
-        return density
-    return np.ascontiguousarray(cleaned)
+    if not removed or is_tight or is_all:
+        return density, set()
+    return np.ascontiguousarray(cleaned), removed
 
 
-def _frame_line(density: Density, low: float) -> Optional[NDArray[np.bool_]]:
-    """Return the pixels of a line along the top of the picture, bool [height, width]; None without one."""
+def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_], int]]:
+    """Return the pixels from the top of the picture to the lower edge of a line along it, and its thickness.
+
+    They are bool [height, width]: what is beyond such a line is no part of what it frames. None without one.
+    """
     height, width = density.shape
     zone = (density[: max(3, round(_FRAME_ZONE * height))] > low).astype(np.float32)
     if zone.any(axis=0).mean() < _FRAME_COVERED:
         return None
     corner = max(1, width // 25)
     best, found = _FRAME_COVERED, None
-    for slope in np.linspace(-0.08, 0.08, 9):
+    # Of slopes that fit alike, the least: outside the picture anything fits.
+    for slope in sorted(np.linspace(-0.08, 0.08, 9), key=abs):
         # Each column is moved so that a line of this slope is level.
         drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
         source = np.arange(len(zone))[:, np.newaxis] + drop
@@ -103,16 +115,15 @@ def _frame_line(density: Density, low: float) -> Optional[NDArray[np.bool_]]:
         first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
         if last - first <= _FRAME_THICKEST * height + 2:
             rows = np.arange(height)[:, np.newaxis] - drop
-            best, found = float(share[row]), (rows >= first - 1) & (rows <= last)
+            best, found = float(share[row]), (rows <= last, int(last - first) + 2)
     return found
 
 
-def _erase(density: Density, is_line: NDArray[np.bool_]) -> Density:
+def _erase(density: Density, is_line: NDArray[np.bool_], thickness: int) -> Density:
     """Return the density without a level line, but for what is darker, and with crossing strokes mended."""
     own = float(np.median(np.where(is_line, density, 0).max(axis=0)))
     is_line = is_line & (density < _DARKER * own)
     cleaned = np.where(is_line, 0, density).astype(np.float32)
-    thickness = int(is_line.sum(axis=0).max())
     return np.where(is_line, np.minimum(bridge(cleaned, thickness), density), cleaned).astype(np.float32)
 
 

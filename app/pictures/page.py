@@ -32,7 +32,7 @@ from app.pictures.layout import (
     may_be_one,
     strangeness,
 )
-from app.pictures.lines import remove_lines
+from app.pictures.lines import framing_sides, remove_lines
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import Pixels, open_picture
 
@@ -64,8 +64,9 @@ _SCATTERED = -0.3
 # which may be cut out along the digit's edges, and in others, where a shadow or a desk may reach in.
 _THICK, _THIN = 0.4, 0.15
 
-# How likely such a picture holds one digit and nothing else.
-_AS_IT_IS = -0.6
+# How likely such a picture holds one digit and nothing else, and what is taken off for each side along which
+# there is a line.
+_AS_IT_IS, _FRAMED = -0.6, 0.5
 
 # What is taken off the likelihood if all ink is set aside, for less of it less: where one digit may fill the
 # picture, and in any of at most so many pixels to the longer side, which seldom shows more than a digit.
@@ -76,8 +77,8 @@ _UNREAD_TINY, _TINY = 1.5, 64
 _MOST = 0.75
 
 # Shares of a picture's border that paper covers and digits cut out along their edges do not; and of its area
-# that is not paper where there is a digit on it.
-_ALL_ROUND, _DOTS = 0.95, 0.002
+# that is not paper where there is a digit on it, and of a framed area that is.
+_ALL_ROUND, _DOTS, _MOSTLY = 0.95, 0.002, 0.7
 
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
@@ -322,7 +323,10 @@ def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
             return []
         layout = Layout(labels, ((join(pieces),),), ())
     contrast = float(working.max()) - float(working.min())
-    return [Found(ink, density, full, layout, contrast, _AS_IT_IS - float((density > _HIGH).mean()))]
+    likelihood = _AS_IT_IS - float((density > _HIGH).mean())
+    # The lines of a table fill the picture, too.
+    likelihood -= _FRAMED * len(framing_sides(density, _LOW))
+    return [Found(ink, density, full, layout, contrast, likelihood)]
 
 
 def charge_unread(found: Found, most: float) -> Found:
@@ -350,8 +354,15 @@ def writing(layout: Layout) -> NDArray[np.bool_]:
 
 
 def is_paper(is_ink: NDArray[np.bool_]) -> bool:
-    """Whether what was taken for ink is paper: it goes all round the picture, with more than dots in it."""
-    return border_share(is_ink) > _ALL_ROUND and bool((~is_ink).mean() > _DOTS)
+    """Whether what was taken for ink is paper: it goes all round the picture, with more than dots in it.
+
+    In a frame that was removed, paper goes all round what is left, and fills most of it.
+    """
+    left, top, right, bottom = ink_box(is_ink)
+    rest = is_ink[top:bottom, left:right]
+    has_holes = bool((~rest).mean() > _DOTS)
+    is_around = border_share(is_ink) > _ALL_ROUND
+    return has_holes and (is_around or (border_share(rest) > _ALL_ROUND and rest.mean() > _MOSTLY))
 
 
 def border_share(is_ink: NDArray[np.bool_]) -> float:
