@@ -386,7 +386,10 @@ def config_from_arguments(arguments: argparse.Namespace) -> TrainConfig:
 
 
 def _whole_number_or_auto(text: str) -> Optional[int]:
-    return None if text == "auto" else int(text)
+    try:
+        return None if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number or auto, found {text!r}") from None
 
 
 def _argument_type(name: str, kind: Any) -> dict[str, Any]:

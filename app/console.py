@@ -12,7 +12,7 @@ from typing import Any, Callable, NoReturn, Optional
 
 from tqdm import tqdm
 
-from app.errors import UsageError, UserError
+from app.errors import BlasPathError, UsageError, UserError
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -30,8 +30,9 @@ def run_command(main: Callable[[], int]) -> None:
     """Run `main` and leave the process with its exit code.
 
     A `UserError` becomes one line on standard error; Ctrl-C ends with 130; a reader that closes the pipe
-    (`| head`) ends the program quietly. What the system refuses (a full disk, say) is one line, too. Any
-    other exception is a bug and keeps its traceback.
+    (`| head`) ends the program quietly. What the system refuses (a full disk, say) is one line, too. After a
+    wrong guess at the BLAS path the program starts again without one. Any other exception is a bug and keeps
+    its traceback.
     """
     # A stream that was closed before the start is None.
     for name in ("stdout", "stderr"):
@@ -40,6 +41,11 @@ def run_command(main: Callable[[], int]) -> None:
     try:
         code = main()
         sys.stdout.flush()
+    except BlasPathError as error:
+        from app.runtime import start_anew_without_blas_path
+
+        say(f"note: {error}; starting again with that")
+        start_anew_without_blas_path()
     except UserError as error:
         say(f"error: {error}")
         code = error.exit_code

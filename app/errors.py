@@ -15,6 +15,10 @@ class UsageError(UserError):
     exit_code = 2
 
 
+class BlasPathError(UserError):
+    """With the BLAS path that was chosen for this processor, Paddle multiplies wrongly."""
+
+
 class FileError(UserError):
     """A file cannot be written."""
 

@@ -228,7 +228,7 @@ def compute_logits(
 
     A network of one output v means the nearest digit: digit k has the logit -(v - k)^2, because the squared
     error is the log-likelihood of a number with normal errors (here of variance 1/2), up to a constant.
-    The batches are shared by one thread per core; the result does not depend on how many there are.
+    The batches are shared by a thread for each core; the result does not depend on how many there are.
     """
     was_training = network.training
     network.eval()
@@ -241,7 +241,7 @@ def compute_logits(
         is_value = outputs.shape[1] == 1
         logits[batch] = -((outputs - np.arange(CLASSES, dtype=np.float32)) ** 2) if is_value else outputs
 
-    with ThreadPoolExecutor(runtime.available_cores()) as threads:
+    with ThreadPoolExecutor(runtime.thread_count()) as threads:
         list(threads.map(compute, range(0, len(images), batch_size)))
     if was_training:
         network.train()

@@ -22,6 +22,7 @@ from app.evaluation import softmax
 from app.files import make_directory, write_atomically
 from app.pictures import Box, Guess, Page, read_page
 from app.pictures import Candidate as Cut
+from app.runtime import prepare
 
 # Pictures whose digits the network sees at once: few, so that the first readings do not wait for the last.
 BATCH_PICTURES = 16
@@ -115,6 +116,7 @@ class Recognizer:
         # Paddle takes a second to import; who only looks for a checkpoint need not wait for it.
         from app.checkpoint import load_checkpoint, resolve_checkpoint
 
+        prepare()
         self._checkpoint = load_checkpoint(resolve_checkpoint(checkpoint))
         self._single = single
         score = self._section("metrics").get("least_score")

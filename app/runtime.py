@@ -23,18 +23,18 @@ from typing import Any, NamedTuple, NoReturn, Optional
 
 import numpy as np
 
-from app.errors import UserError
+from app.errors import BlasPathError, UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# mallopt's parameters, from glibc's malloc.h, and their values: freed memory up to 1 GiB stays in the process
+# mallopt's parameters, from glibc's malloc.h, and the values to try: freed memory stays in the process
 # instead of going back to the system and being faulted in again after every operation, and all threads share
-# what is kept.
+# what is kept. Older versions take no more than half of a heap, 32 MiB, for the first.
 _KEEP_MEMORY = {
-    "M_MMAP_THRESHOLD": (-3, 1 << 30),
-    "M_TRIM_THRESHOLD": (-1, (1 << 31) - 1),
-    "M_TOP_PAD": (-2, 64 << 20),
-    "M_ARENA_MAX": (-8, 1),
+    "M_MMAP_THRESHOLD": (-3, (1 << 30, 32 << 20)),
+    "M_TRIM_THRESHOLD": (-1, ((1 << 31) - 1,)),
+    "M_TOP_PAD": (-2, (64 << 20,)),
+    "M_ARENA_MAX": (-8, (1,)),
 }
 _ALLOCATOR_VARIABLES = (
     "MALLOC_MMAP_THRESHOLD_",
@@ -67,8 +67,8 @@ def prepare() -> tuple[Setting, ...]:
 
     Raises:
         KeyboardInterrupt: Ctrl-C during the import; in the midst of it, it would look like a fault of Paddle.
-        UserError: with the BLAS path that the user has set, Paddle multiplies wrongly. Where it does so with
-            a path that was chosen here, the process starts anew without one.
+        BlasPathError: with the BLAS path that was chosen here, Paddle multiplies wrongly.
+        UserError: it does so with the path that the environment gave.
     """
     is_path_given = _BLAS_PATH in os.environ
     # Paddle looks for a C++ compiler cache at every import, and batch norm speaks of an old default: a user
@@ -92,17 +92,15 @@ def prepare() -> tuple[Setting, ...]:
     if _BLAS_PATH in os.environ:
         try:
             check_products()
-        except UserError:
-            if is_path_given:
-                raise
-            _start_anew({_BLAS_PATH: _OWN_PATH})
+        except UserError as error:
+            raise error if is_path_given else BlasPathError(str(error)) from None
     return settings
 
 
-def _start_anew(variables: Mapping[str, str]) -> NoReturn:
-    """Run the same command with these variables, in the place of this process; on Linux, as is the choice."""
+def start_anew_without_blas_path() -> NoReturn:
+    """Run the same command with MKL's own choice of a path, in the place of this process. Linux only."""
     arguments = Path("/proc/self/cmdline").read_text().split("\0")[1:-1]
-    os.execve(sys.executable, [sys.executable, *arguments], {**os.environ, **variables})
+    os.execve(sys.executable, [sys.executable, *arguments], {**os.environ, _BLAS_PATH: _OWN_PATH})
 
 
 def _set_variable(name: str, value: str, reason: str) -> Setting:
@@ -124,6 +122,12 @@ def available_cores() -> int:
         cores = _sysctl_cores() or os.cpu_count() or 1
     quotas = [quota for group in _control_groups() if (quota := quota_of(group)) is not None]
     return max(1, math.floor(min([cores, *quotas])))
+
+
+def thread_count() -> int:
+    """Return how many threads of this program keep the cores busy, if Paddle has OMP_NUM_THREADS in each."""
+    paddles = os.environ.get("OMP_NUM_THREADS", "1")
+    return max(1, available_cores() // int(paddles)) if paddles.isdecimal() and int(paddles) else 1
 
 
 def _control_groups() -> list[Path]:
@@ -222,9 +226,14 @@ def _keep_memory() -> Setting:
     if platform.libc_ver()[0] != "glibc":
         return Setting(name, "not set", "only glibc's is known")
     library = ctypes.CDLL(None)
-    if not all(library.mallopt(parameter, value) for parameter, value in _KEEP_MEMORY.values()):
+    accepted = [
+        parameter
+        for parameter, (number, values) in _KEEP_MEMORY.items()
+        if any(library.mallopt(number, value) for value in values)
+    ]
+    if not accepted:
         return Setting(name, "not set", "glibc refused")
-    return Setting(name, ", ".join(_KEEP_MEMORY), "large temporaries stay in the process")
+    return Setting(name, ", ".join(accepted), "large temporaries stay in the process")
 
 
 def check_products() -> float:

@@ -6,10 +6,13 @@ does, and one leaves it as it comes.
 
 from __future__ import annotations
 
+import cProfile
 import os
+import pstats
 import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Optional
@@ -58,7 +61,7 @@ def matrix_product(side: int, repeats: int) -> dict[str, Any]:
     import paddle
 
     inner = int(os.environ["OMP_NUM_THREADS"])
-    workers = max(1, runtime.available_cores() // inner)
+    workers = runtime.thread_count()
 
     def multiply(count: int) -> None:
         matrix = paddle.ones([side, side])
@@ -96,7 +99,95 @@ def evaluate(config: dict[str, Any], data_dir: str, repeats: int) -> dict[str, A
         compute_logits(network, images)
         seconds.append(time.perf_counter() - started)
     # compute_logits has a thread for each core.
-    return {"seconds": statistics.median(seconds), "threads": runtime.available_cores()}
+    return {"seconds": statistics.median(seconds), "threads": runtime.thread_count()}
+
+
+def time_steps(
+    config: dict[str, Any],
+    data_dir: str,
+    task: str,
+    steps: int,
+    threads: int,
+    is_fast: bool,
+    is_profiled: bool = False,
+) -> dict[str, Any]:
+    """Return the mean seconds of a step and, if `is_profiled`, of its parts.
+
+    Args:
+        task: `training`, forward, backward and the optimiser's step on one batch; or `evaluation`, the
+            logits of 1,000 images, 125 at a time.
+        is_fast: with the layers of `app/fast_layers.py` instead of Paddle's own.
+    """
+    runtime.prepare()
+    import paddle
+    from paddle.nn.functional import cross_entropy
+
+    from app.fast_layers import accelerate
+    from app.models import build_network, to_model_input
+    from app.replicas import Replicas
+
+    choices = TrainConfig.from_json(config)
+    digits = load_mnist([Path(data_dir)]).train
+    count = min(len(digits.images), choices.batch_size if task == "training" else 1000)
+    images = paddle.to_tensor(to_model_input(digits.images[:count]))
+    labels = paddle.to_tensor(digits.labels[:count, np.newaxis].astype(np.int64))
+    paddle.seed(0)
+    network = build_network(choices)
+    if is_fast:
+        accelerate(network)
+    replicas = Replicas(network, threads, cross_entropy)
+    optimizer = paddle.optimizer.Momentum(1e-6, choices.momentum, network.parameters())
+
+    def train() -> None:
+        replicas.backward(images, labels, count)
+        optimizer.step()
+        optimizer.clear_grad()
+
+    def evaluate_share(start: int) -> None:
+        with paddle.no_grad():
+            network(images[start : start + 125])
+
+    def evaluate_all() -> None:
+        list((executor.map if threads > 1 else map)(evaluate_share, range(0, count, 125)))
+
+    executor = ThreadPoolExecutor(threads)
+    if task == "training":
+        step = train
+        replicas.train()
+    else:
+        step = evaluate_all
+        network.eval()
+    for _ in range(3):
+        step()
+    profiler = cProfile.Profile()
+    started = time.perf_counter()
+    if is_profiled:
+        profiler.enable()
+    for _ in range(steps):
+        step()
+    profiler.disable()
+    seconds = (time.perf_counter() - started) / steps
+    result: dict[str, Any] = {"seconds": seconds, "threads": threads}
+    if is_profiled:
+        parts = {part: total / steps for part, total in _parts_of(pstats.Stats(profiler)).items()}
+        result["parts"] = {**parts, "the rest of Paddle": seconds - sum(parts.values())}
+    return result
+
+
+def _parts_of(stats: pstats.Stats) -> dict[str, float]:
+    """Return the seconds in matrix products, in copies for them, and in the optimiser."""
+    parts = dict.fromkeys(("matrix products of the convolutions", "copies for them", "optimiser"), 0.0)
+    for (file, _line, name), (_calls, _all_calls, own, total, callers) in stats.stats.items():  # type: ignore[attr-defined]
+        if "matmul" in name and file == "~":
+            parts["matrix products of the convolutions"] += own
+        elif file.endswith("fast_layers.py"):
+            parts["copies for them"] += own
+        elif file == "~" and "paddle" not in name:
+            mine = [time_in[2] for (by, *_), time_in in callers.items() if by.endswith("fast_layers.py")]
+            parts["copies for them"] += sum(mine)
+        elif name == "step" and "optimizer" in file:
+            parts["optimiser"] = max(parts["optimiser"], total)
+    return parts
 
 
 def train_plainly(
@@ -168,6 +259,8 @@ if __name__ == "__main__":
     answer(
         {
             function.__name__: function
-            for function in (describe, find_data, write_repeated, matrix_product, evaluate, train_plainly)
+            for function in (
+                *(describe, find_data, write_repeated, matrix_product, evaluate, time_steps, train_plainly),
+            )
         }
     )

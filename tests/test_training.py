@@ -315,10 +315,12 @@ def test_divergence_is_said_and_not_saved(config, tmp_path):
     assert not (tmp_path / "run" / "best.pdparams").exists()
 
 
-def test_the_number_of_workers_is_settled_when_the_run_begins(config, tmp_path):
-    train(dataclasses.replace(config, workers=None, epochs=1), tmp_path / "auto")
+@pytest.mark.parametrize(("batch_size", "most"), [(60, 1), (80, 2), (4000, 100)])
+def test_the_number_of_workers_is_settled_when_the_run_begins(config, tmp_path, batch_size, most):
+    changes = {"workers": None, "epochs": 1, "batch_size": batch_size, "limit_train_batches": 1}
+    train(dataclasses.replace(config, **changes), tmp_path / "auto")
     settled = json.loads((tmp_path / "auto" / "config.json").read_text())["workers"]
-    assert settled == available_cores()
+    assert settled == min(available_cores(), most)
 
 
 def test_workers_train_to_the_same_parameters_up_to_rounding(config, tmp_path):
