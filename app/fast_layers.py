@@ -35,33 +35,34 @@ def accelerate(network: nn.Layer) -> None:
     layer = StridedConv2D if network.architecture["downsampling"] == "stride" else PooledConv2D
     is_padded = network.architecture["padding"] == "same"
     for number in (1, 2):
-        setattr(network, f"conv{number}", _like(layer, getattr(network, f"conv{number}"), is_padded))
+        setattr(network, f"conv{number}", layer(getattr(network, f"conv{number}"), is_padded))
         setattr(network, f"pool{number}", nn.Identity())
 
 
-def _like(layer: type[nn.Conv2D], plain: nn.Conv2D, is_padded: bool) -> nn.Conv2D:
-    """Return a `layer` that has the very parameters of `plain`."""
-    outputs, channels, side, _ = plain.weight.shape
-    fast = layer(channels, outputs, side, padding=side // 2 if is_padded else 0, bias_attr=False)
-    fast.weight, fast.bias = plain.weight, plain.bias
-    return fast
+class _Substitute(nn.Layer):
+    """A layer that has the very parameters of an `nn.Conv2D`, with an odd kernel."""
+
+    def __init__(self, plain: nn.Conv2D, is_padded: bool) -> None:
+        super().__init__()
+        self.weight, self.bias = plain.weight, plain.bias
+        self.padding = plain.weight.shape[-1] // 2 if is_padded else 0
 
 
-class StridedConv2D(nn.Conv2D):
-    """`nn.Conv2D` with stride 2 and padding k // 2 or 0, k odd, for pictures of even sides."""
+class StridedConv2D(_Substitute):
+    """`nn.Conv2D` with stride 2 and padding k // 2 or 0, for pictures of even sides."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Return float32 [N, out, H / 2, W / 2] of float32 [N, in, H, W]; without padding of H - k + 1."""
-        result: paddle.Tensor = _StridedConvolution.apply(x, self.weight, self.bias, self._padding)
+        result: paddle.Tensor = _StridedConvolution.apply(x, self.weight, self.bias, self.padding)
         return result
 
 
-class PooledConv2D(nn.Conv2D):
-    """`nn.Conv2D` with padding k // 2 or 0, k odd, then `nn.MaxPool2D(2)`, for pictures of even sides."""
+class PooledConv2D(_Substitute):
+    """`nn.Conv2D` with padding k // 2 or 0, then `nn.MaxPool2D(2)`, for pictures of even sides."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Return float32 [N, out, H / 2, W / 2] of float32 [N, in, H, W]; without padding of H - k + 1."""
-        result: paddle.Tensor = _PooledConvolution.apply(x, self.weight, self.bias, self._padding)
+        result: paddle.Tensor = _PooledConvolution.apply(x, self.weight, self.bias, self.padding)
         return result
 
 
@@ -152,6 +153,8 @@ def _output_shape(x: paddle.Tensor, weight: paddle.Tensor, padding: int) -> tupl
     """Return the shape of the result, [N, O, H', W'], for even H, W and odd k: half of what k leaves."""
     count, _, *sides = x.shape
     outputs, _, side, _ = weight.shape
+    if any(each % 2 for each in sides):
+        raise ValueError(f"the pictures' sides must be even, not {sides}")
     return (count, outputs, *((each + 2 * padding - side + 1) // 2 for each in sides))
 
 

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import paddle
 import pytest
@@ -39,11 +41,9 @@ def test_outputs_and_all_gradients_are_those_of_paddles_layers(pooled, size, bia
     width, height = (max(each, lost + 2) for each in (width, height))
     paddle.seed(1)
     padding = side // 2 if padded else 0
-    options = {"stride": 1 if pooled else 2, "padding": padding, "bias_attr": bias}
-    plain = nn.Conv2D(channels, outputs, side, **options)
+    plain = nn.Conv2D(channels, outputs, side, stride=1 if pooled else 2, padding=padding, bias_attr=bias)
     pool = nn.MaxPool2D(2) if pooled else nn.Identity()
-    fast = (PooledConv2D if pooled else StridedConv2D)(channels, outputs, side, **options)
-    fast.set_state_dict(plain.state_dict())
+    fast = (PooledConv2D if pooled else StridedConv2D)(copy.deepcopy(plain), padded)
     images = paddle.randn([count, channels, height, width])
     if blank:
         # On paper without ink the four pixels under a maximum are equal: one of them takes the gradient.
@@ -87,3 +87,8 @@ def test_the_presets_networks_get_fast_layers():
     accelerate(strided)
     assert isinstance(tutorial.conv2, PooledConv2D)
     assert isinstance(strided.conv2, StridedConv2D)
+
+
+def test_odd_sides_are_refused():
+    with pytest.raises(ValueError, match="must be even"):
+        StridedConv2D(nn.Conv2D(1, 2, 3, stride=2, padding=1), is_padded=True)(paddle.zeros([1, 1, 7, 8]))
