@@ -149,7 +149,12 @@ def run(*command: object) -> Process:
         with subprocess.Popen(
             words, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
         ) as process:
-            _, status, usage = os.wait4(process.pid, 0)
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                # Ctrl-C, or another signal to this process alone: the next measurement wants the cores.
+                process.terminate()
+                raise
             seconds = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)

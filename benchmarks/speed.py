@@ -177,7 +177,7 @@ def main() -> int:
     evaluation: dict[str, Rounds] = {}
     floors = {}
     for preset, target in (("tutorial", 0.6), ("default", 1.0)):
-        config = dataclasses.replace(PRESETS[preset], shift=0)
+        config = PRESETS[preset]
         sides = training_sides(config, data_dir, arguments.batches, cores, validation)
         training[preset] = common.alternate(rounds, sides, "images_per_second")
         sides = evaluation_sides(config, data_dir, repeats, cores)

@@ -15,7 +15,7 @@ from benchmarks.common import MACHINE, REPOSITORY, RESULTS
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 NAMES = (
     *("speed", "time_to_accuracy", *(f"accuracy_{preset}" for preset in PRESETS)),
-    *("startup", "scaling", "strokes", "pictures"),
+    *("step", "startup", "scaling", "strokes", "pictures"),
 )
 
 
@@ -99,8 +99,8 @@ def main() -> int:
     path: Path = arguments.readme
     try:
         text = path.read_bytes().decode()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
     content = format_markdown(load_results(arguments.results))
     write_atomically(path, replace_between(text, content, path).encode())
     return 0

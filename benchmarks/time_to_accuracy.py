@@ -9,9 +9,9 @@ run is kept in the JSON; another call measures only what is missing there.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
@@ -21,6 +21,7 @@ from app.console import run_command
 from app.errors import UserError
 from benchmarks import common
 from benchmarks.common import Finding, call, mean_and_deviation, withhold_if_disturbed
+from benchmarks.table import load
 
 THRESHOLDS = (0.98, 0.99, 0.992)
 
@@ -65,11 +66,12 @@ def load_runs(path: Path, environment: dict[str, Any], again: bool) -> Runs:
     """Return the runs that are in the JSON already.
 
     Raises:
-        UserError: they are of another machine or other versions, which `again` replaces altogether.
+        UserError: the file is damaged, or they are of another machine or other versions, which `again`
+            replaces altogether.
     """
     if not path.exists():
         return {}
-    document = json.loads(path.read_text())
+    document = load(path)
     for name in common.MACHINE:
         here, there = environment[name], document["environment"][name]
         if here != there and not again:
@@ -105,8 +107,8 @@ def summarise(runs: Runs) -> list[Finding]:
                 parts.insert(0, f"1 : {base / statistics.mean(seconds):.1f}")
         else:
             what = f"{side} in PyTorch, whole process"
-            for threshold in THRESHOLDS:
-                parts.append(f"{threshold:.1%} after {describe_threshold(all_runs, threshold)}")
+        for threshold in THRESHOLDS:
+            parts.append(f"{threshold:.1%} after {describe_threshold(all_runs, threshold)}")
         findings.append(Finding(what, ", ".join(parts), target, reached))
     memory = [run["peak_memory"] for run in runs.get("default", {}).values()]
     if memory:
@@ -114,6 +116,11 @@ def summarise(runs: Runs) -> list[Finding]:
         reached = max(memory) <= MEMORY_TARGET
         findings.append(Finding("peak memory of `python train.py`", measured, "at most 1,024 MiB", reached))
     return withhold_if_disturbed(findings, [run for by_seed in runs.values() for run in by_seed.values()])
+
+
+def seeds_in(runs: Runs, sides: Iterable[str]) -> int:
+    """Return the most seeds that one of the sides has."""
+    return max(len(runs.get(side, {})) for side in sides)
 
 
 def describe_threshold(runs: list[dict[str, Any]], threshold: float) -> str:
@@ -154,13 +161,16 @@ def parse_arguments() -> argparse.Namespace:
     parser = common.make_parser("time_to_accuracy", __doc__)
     sides = [*PROGRAM, *EPOCHS]
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 (5)")
+    parser.add_argument(
+        "--seeds-of-peers", type=int, default=2, metavar="N", help="the same for the peers (2)"
+    )
     parser.add_argument("--only", nargs="+", choices=sides, default=sides, metavar="SIDE", help=str(sides))
     parser.add_argument("--again", action="store_true", help="measure also what the JSON has already")
     parser.add_argument(
         "--epochs-of-peers", type=int, metavar="N", help="stop the peers after N epochs, kept as other sides"
     )
     arguments = parser.parse_args()
-    common.require_at_least_one(arguments, "seeds", "epochs_of_peers")
+    common.require_at_least_one(arguments, "seeds", "seeds_of_peers", "epochs_of_peers")
     if arguments.quick:
         arguments.seeds, arguments.again, arguments.epochs_of_peers = 1, True, 1
     return arguments
@@ -178,6 +188,8 @@ def main() -> int:
     data_dir = call("sides", "find_data", data_dir=arguments.data_dir)
     for seed in range(arguments.seeds):
         for side in arguments.only:
+            if side in EPOCHS and seed >= arguments.seeds_of_peers:
+                continue
             limit = arguments.epochs_of_peers if side in EPOCHS else None
             by_seed = runs.setdefault(f"{side} ({limit} epochs)" if limit else side, {})
             if str(seed) in by_seed and not arguments.again:
@@ -188,9 +200,11 @@ def main() -> int:
             else:
                 measure = partial(run_program, side, seed, data_dir, arguments.quick)
             name = f"{side}, seed {seed}"
-            by_seed[str(seed)] = dict(common.alternate(1, {name: measure}, "seconds")[0][name])
-            seeds = f"--seeds {max(map(len, runs.values()))}"
-            common.write_results(folder, path.stem, environment, summarise(runs), {"runs": runs}, seeds)
+            started = time.strftime("%Y-%m-%d %H:%M %z")
+            measured = common.alternate(1, {name: measure}, "seconds")[0][name]
+            by_seed[str(seed)] = {**measured, "started": started}
+            options = f"--seeds {seeds_in(runs, PROGRAM)} --seeds-of-peers {seeds_in(runs, EPOCHS)}"
+            common.write_results(folder, path.stem, environment, summarise(runs), {"runs": runs}, options)
     rows = [
         [side, *(describe_threshold(list(by_seed.values()), threshold) for threshold in THRESHOLDS)]
         for side, by_seed in runs.items()

@@ -24,7 +24,9 @@ from app.evaluation import evaluate, fit_temperature
 from app.training import TrainingStoppedError, train
 from benchmarks import accuracy, common, pictures, speed, table, time_to_accuracy
 
-NAMES = (*("speed", "time_to_accuracy", "accuracy", "startup", "scaling", "pictures", "strokes", "table"),)
+NAMES = (
+    *("speed", "step", "time_to_accuracy", "accuracy", "startup", "scaling", "pictures", "strokes", "table"),
+)
 UNDISTURBED = {"elapsed": 10.0, "cores_of_others": 0.0}
 ENVIRONMENT = {"processor": "Abacus", "cores": 2, "paddle": "3.3.1", "torch": None}
 
@@ -135,6 +137,7 @@ def test_the_default_preset_must_be_both_quick_and_good(
         "pytorch-example": {"0": peer_run(0.98, 0.991)},
     }
     finding, peer, _memory = time_to_accuracy.summarise(runs)
+    assert "98.0% after 10.0 s" in finding.measured
     assert finding.measured.startswith(f"1 : {400 / seconds:.1f}, ")
     assert finding.reached is reached
     assert (peer.target, peer.reached) == ("", None)
@@ -156,12 +159,21 @@ def test_runs_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
     path = tmp_path / "time_to_accuracy.json"
     assert time_to_accuracy.load_runs(path, ENVIRONMENT, again=False) == {}
     runs = {"default": {"0": peer_run(0.99)}}
-    path.write_text(json.dumps({"environment": ENVIRONMENT, "runs": runs}))
+    path.write_text(json.dumps({"environment": {}}))
+    with pytest.raises(UserError, match=r"time_to_accuracy\.json: not the results of a benchmark"):
+        time_to_accuracy.load_runs(path, ENVIRONMENT, again=False)
+    common.write_results(tmp_path, "time_to_accuracy", ENVIRONMENT, [], {"runs": runs})
     assert time_to_accuracy.load_runs(path, ENVIRONMENT, again=True) == runs
     elsewhere = {**ENVIRONMENT, "processor": "Slide rule"}
     with pytest.raises(UserError, match="Abacus"):
         time_to_accuracy.load_runs(path, elsewhere, again=False)
     assert time_to_accuracy.load_runs(path, elsewhere, again=True) == {}
+
+
+def test_the_readme_says_what_the_committed_results_say() -> None:
+    text = (common.REPOSITORY / "README.md").read_text(encoding="utf-8")
+    content = table.format_markdown(table.load_results(common.RESULTS))
+    assert table.replace_between(text, content, Path("README.md")) == text
 
 
 def test_the_readme_table_is_rewritten_between_its_markers(tmp_path: Path) -> None:
@@ -353,6 +365,18 @@ def test_missing_pytorch_is_said_in_one_line(name: str) -> None:
     assert result.stderr == (
         'error: PyTorch, the other side, is not installed: python -m pip install -e ".[bench]"\n'
     )
+
+
+def test_a_steps_parts_add_up_to_it(digits_directory: Path, tmp_path: Path) -> None:
+    result = run("step", "--quick", "--data-dir", digits_directory, "--results", tmp_path)
+    assert result.returncode == 0, result.stderr
+    document = table.load(tmp_path / "step.json")
+    assert len(document["findings"]) == 4 * 3
+    for (one,) in document["steps"].values():
+        profiled = one["one thread, profiled"]
+        assert sum(profiled["parts"].values()) == pytest.approx(profiled["seconds"])
+        assert profiled["parts"]["matrix products of the convolutions"] > 0
+    assert (tmp_path / "step.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_plain_paddle_trains(digits_directory: Path) -> None:
