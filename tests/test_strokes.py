@@ -237,10 +237,14 @@ def test_strokes_cannot_come_from_a_file() -> None:
 
 def test_evenly_every_way_to_write_a_digit_is_as_common_as_another() -> None:
     usual, even = (make_strokes(2 * BLOCK, 7, evenly) for evenly in (False, True))
-    # Three in four ones are plain strokes; of the six ways it is one. The others hold more ink.
+    # Most ones are plain strokes, which is one way of many. The others hold more ink.
     ink = [np.mean(images[labels == 1] > 127) for images, labels in (usual, even)]
     assert ink[1] > 1.1 * ink[0]
     assert np.bincount(even.labels).min() > 0.08 * len(even.labels)
+    # Of zeros, there are more narrow and wide ones.
+    widths = [np.ptp(np.nonzero(image)[1]) for image in usual.images[usual.labels == 0]]
+    even_widths = [np.ptp(np.nonzero(image)[1]) for image in even.images[even.labels == 0]]
+    assert np.std(even_widths) > 1.1 * np.std(widths)
 
 
 def test_extra_strokes_are_for_training_only(digits_directory: Path, digits: DataSet) -> None:
