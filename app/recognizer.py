@@ -113,10 +113,10 @@ class Recognizer:
     """
 
     def __init__(self, checkpoint: Path, single: bool = False) -> None:
+        prepare()
         # Paddle takes a second to import; who only looks for a checkpoint need not wait for it.
         from app.checkpoint import load_checkpoint, resolve_checkpoint
 
-        prepare()
         self._checkpoint = load_checkpoint(resolve_checkpoint(checkpoint))
         self._single = single
         score = self._section("metrics").get("least_score")

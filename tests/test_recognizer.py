@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Optional
 
@@ -162,6 +164,20 @@ def test_the_score_that_passes_is_the_checkpoints_own(
     (prediction,) = predictions(Recognizer(tmp_path / "net.pdparams"), [sample])
     assert prediction.text == "0"
     assert prediction.warning == ("the 0 hardly looks like a digit" if is_doubted else None)
+
+
+def test_a_program_that_uses_the_recognizer_sees_no_warning() -> None:
+    code = """
+from pathlib import Path
+from app.recognizer import Recognizer
+recognizer = Recognizer(Path("checkpoints/pretrained/best.pdparams"))
+(prediction,) = recognizer.read([Path("data/samples/0_black_pen.png")])
+print(prediction.text)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("0\n", "", 0)
 
 
 def test_pictures_of_one_name_keep_their_own_images(tmp_path: Path, recognizer: Recognizer) -> None:
