@@ -367,16 +367,16 @@ def test_missing_pytorch_is_said_in_one_line(name: str) -> None:
     )
 
 
-def test_a_steps_parts_add_up_to_it(digits_directory: Path, tmp_path: Path) -> None:
-    result = run("step", "--quick", "--data-dir", digits_directory, "--results", tmp_path)
-    assert result.returncode == 0, result.stderr
-    document = table.load(tmp_path / "step.json")
-    assert len(document["findings"]) == 4 * 3
-    for (one,) in document["steps"].values():
-        profiled = one["one thread, profiled"]
-        assert sum(profiled["parts"].values()) == pytest.approx(profiled["seconds"])
-        assert profiled["parts"]["matrix products of the convolutions"] > 0
-    assert (tmp_path / "step.png").read_bytes().startswith(b"\x89PNG")
+def test_a_steps_parts_add_up_to_it(digits_directory: Path) -> None:
+    arguments = {"config": PRESETS["default"].to_json(), "data_dir": str(digits_directory), "steps": 2}
+    profiled = common.call(
+        "sides", "time_steps", **arguments, task="training", threads=1, is_fast=True, is_profiled=True
+    )
+    assert sum(profiled["parts"].values()) == pytest.approx(profiled["seconds"])
+    assert min(profiled["parts"].values()) > 0
+    plain = common.call("sides", "time_steps", **arguments, task="evaluation", threads=2, is_fast=False)
+    assert plain["seconds"] > 0
+    assert "parts" not in plain
 
 
 def test_plain_paddle_trains(digits_directory: Path) -> None:
