@@ -328,7 +328,7 @@ PRESETS = {
         _QUICK,
         preset="best",
         validation_size=5000,
-        extra_strokes=12000,
+        extra_strokes=6000,
         channels=(48, 96),
         downsampling="max-pool",
         padding="valid",
