@@ -186,9 +186,9 @@ def _set_blas_path() -> Setting:
     path = choose_blas_path(cpuinfo)
     if _BLAS_PATH in os.environ or path is not None:
         return _set_variable(_BLAS_PATH, path or "", "AMD's processor would get MKL's slowest path")
-    processor = cpuinfo.get("vendor_id")
-    if processor in (None, "AuthenticAMD"):
-        return Setting(_BLAS_PATH, "not set", "the processor does not say what it supports, or lacks AVX2")
+    if cpuinfo.get("vendor_id") == "AuthenticAMD":
+        return Setting(_BLAS_PATH, "not set", "the processor lacks AVX2")
+    processor = cpuinfo.get("vendor_id", "a processor that the system does not name")
     return Setting(_BLAS_PATH, "not set", f"not needed on {processor}")
 
 

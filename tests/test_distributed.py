@@ -76,7 +76,8 @@ def assert_like_one_process(run_dir: Path, alone: Path) -> None:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, digits_directory) -> Path:
     run_dir = tmp_path_factory.mktemp("alone") / "run"
-    train(TrainConfig(**OPTIONS, data_dir=str(digits_directory)), run_dir)
+    # Two threads, which share a batch as two processes do.
+    train(TrainConfig(**OPTIONS, workers=2, data_dir=str(digits_directory)), run_dir)
     return run_dir
 
 
