@@ -167,7 +167,7 @@ def time_steps(
         step()
     profiler.disable()
     seconds = (time.perf_counter() - started) / steps
-    result: dict[str, Any] = {"seconds": seconds, "threads": threads}
+    result: dict[str, Any] = {"seconds": seconds, "images": count, "threads": threads}
     if is_profiled:
         parts = {part: total / steps for part, total in _parts_of(pstats.Stats(profiler)).items()}
         result["parts"] = {**parts, "the rest of Paddle": seconds - sum(parts.values())}

@@ -23,9 +23,9 @@ PROFILED = "one thread, profiled"
 ONE, ALL, PLAIN = "one thread", "all threads", "one thread, Paddle's own layers"
 
 
-def find(task: str, preset: str, rounds: Rounds, count: int) -> list[Finding]:
+def find(task: str, preset: str, rounds: Rounds) -> list[Finding]:
     """Return the rows of one task and network: the parts of a step, what threads gain, what fast layers."""
-    what = f"{task}, {preset} network, {count} images"
+    what = f"{task}, {preset} network, {rounds[0][ONE]['images']:,} images"
     parts: dict[str, float] = {
         part: statistics.median(one[PROFILED]["parts"][part] for one in rounds)
         for part in rounds[0][PROFILED]["parts"]
@@ -87,7 +87,7 @@ def main() -> int:
             }
             rounds = common.alternate(arguments.rounds, sides, "seconds")
             measured[task, preset] = rounds
-            findings += find(task, preset, rounds, PRESETS[preset].batch_size)
+            findings += find(task, preset, rounds)
     everything = [side for rounds in measured.values() for one in rounds for side in one.values()]
     findings = common.withhold_if_disturbed(findings, everything)
     content = {"steps": {f"{task}, {preset}": rounds for (task, preset), rounds in measured.items()}}

@@ -108,7 +108,7 @@ def summarise(runs: Runs) -> list[Finding]:
         else:
             what = f"{side} in PyTorch, whole process"
         for threshold in THRESHOLDS:
-            parts.append(f"{threshold:.1%} after {describe_threshold(all_runs, threshold)}")
+            parts.append(f"{threshold:.1%} {describe_threshold(all_runs, threshold)}")
         findings.append(Finding(what, ", ".join(parts), target, reached))
     memory = [run["peak_memory"] for run in runs.get("default", {}).values()]
     if memory:
@@ -129,7 +129,7 @@ def describe_threshold(runs: list[dict[str, Any]], threshold: float) -> str:
     if not times:
         return "never"
     some = "" if len(times) == len(runs) else f" ({len(times)} of {len(runs)})"
-    return f"{mean_and_deviation(times, '{:.1f}')} s{some}"
+    return f"after {mean_and_deviation(times, '{:.1f}')} s{some}"
 
 
 def draw(path: Path, runs: Runs) -> None:

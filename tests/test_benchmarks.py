@@ -122,7 +122,7 @@ def peer_run(*accuracies: float, seconds: float = 400.0) -> dict[str, object]:
 def test_time_to_accuracy_is_that_of_the_first_epoch_to_reach_it() -> None:
     runs = [peer_run(0.97, 0.985, 0.979), peer_run(0.981), peer_run(0.90)]
     assert time_to_accuracy.seconds_until(runs[0], 0.98) == 20.0
-    assert time_to_accuracy.describe_threshold(runs, 0.98) == "15.0 ± 7.1 s (2 of 3)"
+    assert time_to_accuracy.describe_threshold(runs, 0.98) == "after 15.0 ± 7.1 s (2 of 3)"
     assert time_to_accuracy.describe_threshold(runs, 0.99) == "never"
 
 
@@ -141,7 +141,7 @@ def test_the_default_preset_must_be_both_quick_and_good(
     assert finding.measured.startswith(f"1 : {400 / seconds:.1f}, ")
     assert finding.reached is reached
     assert (peer.target, peer.reached) == ("", None)
-    assert peer.measured.endswith("98.0% after 10.0 s, 99.0% after 20.0 s, 99.2% after never")
+    assert peer.measured.endswith("98.0% after 10.0 s, 99.0% after 20.0 s, 99.2% never")
 
 
 def test_no_target_is_judged_on_a_busy_machine() -> None:
