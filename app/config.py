@@ -178,7 +178,9 @@ class TrainConfig:
         "validate and keep the parameters' exponential moving average over the steps; 0 for the last ones",
     )
 
-    workers: Optional[int] = _option(None, "threads that share each batch (auto: one per core)")
+    workers: Optional[int] = _option(
+        None, "threads that share each batch (auto: one per core, each with 40 images or more)"
+    )
     evaluation_batch_size: int = _option(125, "images in an evaluation step; does not change the result")
     log_every: int = _option(0, "print the loss every so many batches, as the tutorial does; 0 for never")
     limit_train_batches: Optional[int] = _option(None, "end each epoch after so many batches: a quick trial")
