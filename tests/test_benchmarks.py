@@ -265,6 +265,7 @@ def study(digits_directory: Path, tmp_path: Path) -> list[object]:
     return ["--preset", "fast", "--epochs", 2, "--channels", 4, 4, "--no-nesterov", *folders]
 
 
+@pytest.mark.slow
 def test_a_study_of_accuracy_keeps_its_runs_and_goes_on_where_it_stopped(
     study: list[object], tmp_path: Path
 ) -> None:
@@ -322,6 +323,7 @@ def test_impossible_seeds_are_one_line_of_error(arguments: list[object], message
     assert message in result.stderr
 
 
+@pytest.mark.slow
 def test_startup_runs_and_writes_its_files(tmp_path: Path) -> None:
     result = run("startup", "--quick", "--results", tmp_path)
     assert result.returncode == 0, result.stderr

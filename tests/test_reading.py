@@ -63,7 +63,7 @@ def to_square(image: Picture) -> Picture:
 def test_digits_cut_out_along_their_edges_are_read_whole(
     recognizer: Recognizer, tmp_path: Path, shape: Callable[[Picture], Picture]
 ) -> None:
-    images, labels = make_strokes(60, seed=5)
+    images, labels = make_strokes(80, seed=15)
     read = texts(recognizer, tmp_path, [shape(cut_out(image)) for image in images])
     assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.95
 

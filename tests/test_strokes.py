@@ -132,6 +132,7 @@ def test_a_folder_that_cannot_be_written_to_is_done_without(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_keep_the_same_files(kept: Path, tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from app.datasets.strokes import load_strokes;"
     script += "print(load_strokes(Path(sys.argv[1])).checksum())"
