@@ -177,6 +177,7 @@ def time_steps(
 def _parts_of(stats: pstats.Stats) -> dict[str, float]:
     """Return the seconds in matrix products, in copies for them, and in the optimiser."""
     parts = dict.fromkeys(("matrix products of the convolutions", "copies for them", "optimiser"), 0.0)
+    # The documented way to the figures is to print them; the type stubs do not know this dictionary.
     for (file, _line, name), (_calls, _all_calls, own, total, callers) in stats.stats.items():  # type: ignore[attr-defined]
         if "matmul" in name and file == "~":
             parts["matrix products of the convolutions"] += own
@@ -260,7 +261,13 @@ if __name__ == "__main__":
         {
             function.__name__: function
             for function in (
-                *(describe, find_data, write_repeated, matrix_product, evaluate, time_steps, train_plainly),
+                describe,
+                find_data,
+                write_repeated,
+                matrix_product,
+                evaluate,
+                time_steps,
+                train_plainly,
             )
         }
     )
