@@ -1,253 +1,387 @@
-"""Convolutions that halve the picture, each as one matrix product: drop-ins for Paddle's layers.
+"""The two convolutions with what follows each of them, by oneDNN: a drop-in for Paddle's layers.
 
-Paddle 3.3 convolves on a CPU picture by picture with small matrix products, and spends more time on
-gathering and scattering windows than on arithmetic. Here the windows of the whole batch are the rows of one
-matrix (im2col; Chellapilla, Puri and Simard, 2006, "High Performance Convolutional Neural Networks for
-Document Processing"). NumPy copies them, whole rows of a window at a time, and Paddle multiplies; both
-release the interpreter's lock meanwhile, so that two threads run side by side.
+Paddle 3.3 convolves on a CPU picture by picture, through copies of all windows, and makes a pass over memory
+for each layer. oneDNN, which is in Paddle's own wheel, has code for each processor, and from one of its
+operations to the next the values stay in a layout of its own. Where it is missing (macOS), or has no code for
+the processor, Paddle's layers stay.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
 import paddle
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
 
+from app import onednn
+from app.datasets import SIDE
 from app.models import TwoConvNet
+from app.onednn import Layout, Memory, Primitive
 
 Array = NDArray[Any]
-Gradients = tuple[Optional[paddle.Tensor], ...]
+
+# Making a plan for a new number of pictures takes as long as Paddle takes for about so many of them.
+_WORTHWHILE = 16
+
+# How many idle plans are kept: a training run needs one for a full batch and one for the last, and two for
+# validation, for each thread.
+_PLANS_KEPT = 16
+
+# By the number of their dimensions: biases and norms, kernels.
+_PARAMETER_TAGS = {1: onednn.VECTOR, 4: onednn.PLAIN}
 
 
 def accelerate(network: nn.Layer) -> None:
-    """Put the fast layers in the place of the network's convolutions and pooling, if it has any.
-
-    They take over the parameters.
-    """
-    if not isinstance(network, TwoConvNet):
-        return
-    layer = StridedConv2D if network.architecture["downsampling"] == "stride" else PooledConv2D
-    is_padded = network.architecture["padding"] == "same"
-    for number in (1, 2):
-        setattr(network, f"conv{number}", layer(getattr(network, f"conv{number}"), is_padded))
-        setattr(network, f"pool{number}", nn.Identity())
+    """Let oneDNN compute the features of a network that has two convolutions; its parameters stay its own."""
+    if isinstance(network, TwoConvNet):
+        network.features = FastFeatures(network)  # type: ignore[method-assign]
 
 
-class _Substitute(nn.Layer):
-    """A layer that has the very parameters of an `nn.Conv2D`, with an odd kernel."""
+class FastFeatures:
+    """`TwoConvNet.features` of a network, by oneDNN where that can do it, else by Paddle.
 
-    def __init__(self, plain: nn.Conv2D, is_padded: bool) -> None:
-        super().__init__()
-        self.weight, self.bias = plain.weight, plain.bias
-        self.padding = plain.weight.shape[-1] // 2 if is_padded else 0
-
-
-class StridedConv2D(_Substitute):
-    """`nn.Conv2D` with stride 2 and padding k // 2 or 0, for pictures of even sides."""
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Return float32 [N, out, H / 2, W / 2] of float32 [N, in, H, W]; without padding of H - k + 1."""
-        result: paddle.Tensor = _StridedConvolution.apply(x, self.weight, self.bias, self.padding)
-        return result
-
-
-class PooledConv2D(_Substitute):
-    """`nn.Conv2D` with padding k // 2 or 0, then `nn.MaxPool2D(2)`, for pictures of even sides."""
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Return float32 [N, out, H / 2, W / 2] of float32 [N, in, H, W]; without padding of H - k + 1."""
-        result: paddle.Tensor = _PooledConvolution.apply(x, self.weight, self.bias, self.padding)
-        return result
-
-
-class _StridedConvolution(PyLayer):
-    @staticmethod
-    def forward(
-        ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: Optional[paddle.Tensor], padding: int
-    ) -> paddle.Tensor:
-        kernels = memory_of(weight)
-        ctx.kernels = kernels
-        ctx.wants_input_gradient = not x.stop_gradient
-        ctx.has_bias = bias is not None
-        ctx.padding = padding
-        shape = _output_shape(x, weight, padding)
-        ctx.columns = _columns(memory_of(x), kernels.shape[-1], padding, shape)
-        return _finish(_convolve(ctx.columns, kernels), bias, shape)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: paddle.Tensor) -> Gradients:
-        output = _tensor(memory_of(gradient).transpose(1, 0, 2, 3))
-        output_gradient = memory_of(output)
-        bias_gradient = output_gradient.sum(axis=(1, 2, 3)) if ctx.has_bias else None
-        weight_gradient = _weight_gradient(ctx.columns, output, ctx.kernels.shape)
-        return _gradients(ctx, output_gradient, weight_gradient, bias_gradient)
-
-
-class _PooledConvolution(PyLayer):
-    """The four pixels under a maximum see a window of k + 1 pixels between them.
-
-    So they are the four results of a convolution with stride 2 and 4 * O kernels of side k + 1, each kernel
-    shifted to its pixel's place in the window. For k = 5 the product is 1.44 times as large as that of single
-    pixels, but of a shape that runs twice as fast, with a third of the values to copy into columns.
+    Threads may call it at the same time. Batch norm's running statistics are kept as Paddle keeps them.
     """
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: Optional[paddle.Tensor], padding: int
-    ) -> paddle.Tensor:
-        kernels = memory_of(weight)
-        outputs, channels, side, _ = kernels.shape
-        shifted = np.zeros((4, outputs, channels, side + 1, side + 1), np.float32)
-        for place, (down, right) in enumerate(_places(side)):
-            shifted[place, ..., down, right] = kernels
-        ctx.side = side
-        ctx.kernels = shifted.reshape(4 * outputs, channels, side + 1, side + 1)
-        ctx.wants_input_gradient = not x.stop_gradient
-        ctx.has_bias = bias is not None
-        ctx.padding = padding
-        shape = _output_shape(x, weight, padding)
-        ctx.columns = _columns(memory_of(x), side + 1, padding, shape)
-        candidates = _convolve(ctx.columns, ctx.kernels).reshape(4, -1)
-        ctx.is_left = candidates[0::2] >= candidates[1::2]
-        rows = np.maximum(candidates[0::2], candidates[1::2], out=candidates[0::2])
-        ctx.is_top = rows[0] >= rows[1]
-        # The bias is the same for all four: added to the maximum, it meets a quarter of the values.
-        maximum = np.maximum(rows[0], rows[1], out=rows[0])
-        return _finish(maximum.reshape(outputs, -1), bias, shape)
+    def __init__(self, network: TwoConvNet) -> None:
+        self._network = network
+        self._is_supported = True
+        # Its methods used here are atomic: threads need no lock.
+        self._idle_plans: deque[_Plan] = deque(maxlen=_PLANS_KEPT)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FastFeatures:
+        """Return the features of the copy that is being made of the network."""
+        return FastFeatures(memo[id(self._network)])
+
+    def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Return the features, float32 [N, F], of float32 [N, 1, 28, 28] pictures."""
+        plan = self._take_plan(images)
+        if plan is None:
+            return TwoConvNet.features(self._network, images)
+        if plan.training:
+            result: paddle.Tensor = _Features.apply(images, *plan.parameters, self, plan)
+            return result
+        features = plan.forward(images)
+        self.give_back(plan)
+        return features
+
+    def _take_plan(self, images: paddle.Tensor) -> Optional[_Plan]:
+        """Return a plan that nobody else has, None if Paddle's own layers are to do the work."""
+        training = self._network.training
+        # Plans know neither the gradient of the pictures nor any gradient in eval mode.
+        wants_more = not images.stop_gradient or (paddle.is_grad_enabled() and not training)
+        if not self._is_supported or wants_more or len(images) < (1 if training else _WORTHWHILE):
+            return None
+        try:
+            for _ in range(len(self._idle_plans)):
+                plan = self._idle_plans.popleft()
+                if (plan.count, plan.training) == (len(images), training):
+                    return plan
+                self._idle_plans.append(plan)
+        except IndexError:
+            # Other threads have taken all that were there.
+            pass
+        try:
+            return _make_plan(self._network, len(images))
+        except onednn.UnsupportedError:
+            self._is_supported = False
+            return None
+
+    def give_back(self, plan: _Plan) -> None:
+        """Keep a plan for the next pictures of the same number."""
+        self._idle_plans.append(plan)
+
+
+class _Features(PyLayer):
+    """The features of pictures in training, with the gradients of the parameters."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: paddle.Tensor) -> Gradients:
-        output_gradient = np.ascontiguousarray(memory_of(gradient).transpose(1, 0, 2, 3))
-        bias_gradient = output_gradient.sum(axis=(1, 2, 3)) if ctx.has_bias else None
-        # The first of equal candidates takes the gradient, as in Paddle.
-        flat = output_gradient.reshape(-1)
-        outputs, *rest = output_gradient.shape
-        candidates = paddle.empty([4 * outputs, *rest], "float32")
-        spread = memory_of(candidates).reshape(4, -1)
-        np.multiply(flat, ctx.is_top, out=spread[1])
-        np.subtract(flat, spread[1], out=spread[3])
-        for row, is_left in zip((0, 2), ctx.is_left):
-            np.multiply(spread[row + 1], is_left, out=spread[row])
-            np.subtract(spread[row + 1], spread[row], out=spread[row + 1])
-        shifted = _weight_gradient(ctx.columns, candidates, ctx.kernels.shape)
-        shifted = shifted.reshape(4, outputs, *shifted.shape[1:])
-        weight_gradient = np.zeros((outputs, shifted.shape[2], ctx.side, ctx.side), np.float32)
-        for place, (down, right) in enumerate(_places(ctx.side)):
-            weight_gradient += shifted[place, ..., down, right]
-        return _gradients(ctx, memory_of(candidates), weight_gradient, bias_gradient)
+    def forward(ctx: Any, images: paddle.Tensor, *others: Any) -> paddle.Tensor:
+        *_parameters, ctx.owner, ctx.plan = others
+        # What the plan has computed stays in its memory until the gradients are known.
+        features: paddle.Tensor = ctx.plan.forward(images)
+        return features
+
+    @staticmethod
+    def backward(ctx: Any, gradient: paddle.Tensor) -> tuple[Optional[paddle.Tensor], ...]:
+        gradients = ctx.plan.backward(gradient)
+        ctx.owner.give_back(ctx.plan)
+        return (None, *gradients)
 
 
-def _places(side: int) -> list[tuple[slice, slice]]:
-    """Return where the kernels of the four pixels under a maximum lie in their common window."""
-    first, second = slice(0, side), slice(1, side + 1)
-    return [(first, first), (first, second), (second, first), (second, second)]
+@dataclass(frozen=True)
+class _Stage:
+    """A convolution and what follows it, as `TwoConvNet` has it."""
+
+    weight: paddle.Tensor
+    bias: Optional[paddle.Tensor]
+    norm: Optional[nn.BatchNorm2D]
+    is_pooled: bool
+    padding: int
 
 
-def _output_shape(x: paddle.Tensor, weight: paddle.Tensor, padding: int) -> tuple[int, ...]:
-    """Return the shape of the result, [N, O, H', W'], for even H, W and odd k: half of what k leaves."""
-    count, _, *sides = x.shape
-    outputs, _, side, _ = weight.shape
-    if any(each % 2 for each in sides):
-        raise ValueError(f"the pictures' sides must be even, not {sides}")
-    return (count, outputs, *((each + 2 * padding - side + 1) // 2 for each in sides))
-
-
-def _columns(x: Array, side: int, padding: int, output: tuple[int, ...]) -> paddle.Tensor:
-    """Return the windows of [N, C, H, W], two pixels apart: [N * H' * W', side * side * C].
-
-    There are `padding` rows and columns of zeros before each picture, and as many after it as the last
-    windows reach; `output` is [N, O, H', W']. For a single channel the result is transposed.
-    """
-    count, channels, height, width = x.shape
-    down, right = output[2:]
-    after = max(2 * down - 2 + side - padding - height, 0)
-    padded = np.zeros((count, height + padding + after, width + padding + after, channels), np.float32)
-    padded[:, padding : padding + height, padding : padding + width] = x.transpose(0, 2, 3, 1)
-    image, row, pixel, value = padded.strides
-    if channels == 1:
-        # A window's rows are too short to copy one by one; the pixels at one place of all windows are not.
-        pixels = as_strided(padded, (side, side, count, down, right), (row, pixel, image, 2 * row, 2 * pixel))
-        return _tensor(pixels, side * side, count * down * right)
-    shape = (count, down, right, side, side * channels)
-    windows = as_strided(padded, shape, (image, 2 * row, 2 * pixel, row, value))
-    return _tensor(windows, count * down * right, side * side * channels)
-
-
-def _convolve(columns: paddle.Tensor, kernels: Array) -> Array:
-    """Return [O, N * H' * W'], contiguous, of `_columns` and [O, C, k, k]."""
-    outputs, channels, side, _ = kernels.shape
-    if channels == 1:
-        return memory_of(paddle.matmul(_tensor(kernels, outputs, side * side), columns))
-    # The transpose of the product is faster to compute and to turn round than the product.
-    flat = _tensor(kernels.transpose(2, 3, 1, 0), side * side * channels, outputs)
-    return np.ascontiguousarray(memory_of(paddle.matmul(columns, flat)).T)
-
-
-def _finish(output: Array, bias: Optional[paddle.Tensor], shape: tuple[int, ...]) -> paddle.Tensor:
-    """Return `shape`, [N, O, H', W'], of [O, N * H' * W'] and the bias."""
-    if bias is not None:
-        output += memory_of(bias)[:, np.newaxis]
-    count, outputs, height, width = shape
-    return _tensor(output.reshape(outputs, count, height, width).transpose(1, 0, 2, 3))
-
-
-def _weight_gradient(columns: paddle.Tensor, gradient: paddle.Tensor, shape: tuple[int, ...]) -> Array:
-    """Return the gradient of the kernels, of `shape` [O, C, k, k], from the output's, [O, N, H', W']."""
-    outputs, channels, side, _ = shape
-    product = paddle.matmul(gradient.reshape([outputs, -1]), columns, transpose_y=channels == 1)
-    by_place: Array = memory_of(product).reshape(outputs, side, side, channels).transpose(0, 3, 1, 2)
-    return by_place
-
-
-def _gradients(ctx: Any, output: Array, weight: Array, bias: Optional[Array]) -> Gradients:
-    """Return what a backward pass returns; `output` is the gradient of the output, [O, N, H', W']."""
-    input_gradient = _input_gradient(output, ctx.kernels, ctx.padding) if ctx.wants_input_gradient else None
-    gradients = [input_gradient, _tensor(weight)]
-    return tuple(gradients if bias is None else [*gradients, _tensor(bias)])
-
-
-def _input_gradient(gradient: Array, kernels: Array, padding: int) -> paddle.Tensor:
-    """Return [N, C, H, W], the gradient of the input, from that of the output, [O, N, H', W'].
-
-    Each 2x2 pixels of the input meet the same few outputs: their gradients are gathered, and one product
-    gives all four pixels. Nothing is scattered.
-    """
-    outputs, count, down, right = gradient.shape
-    channels, side = kernels.shape[1:3]
-    # Of a pooled kernel, whose window is larger by one, the side is even.
-    lost = (side - 1) // 2 - padding
-    height, width = down + lost, right + lost
-    before, after = (side - 1 - padding) // 2, (padding + 1) // 2
-    reach = before + 1 + after
-    # Pixel 2 * i + parity meets output i - before + offset at this place of the kernel:
-    places = [
-        (offset, parity, 2 * (before - offset) + parity + padding)
-        for offset in range(reach)
-        for parity in (0, 1)
-        if 0 <= 2 * (before - offset) + parity + padding < side
+def _stages(network: TwoConvNet) -> list[_Stage]:
+    architecture = network.architecture
+    return [
+        _Stage(
+            weight=convolution.weight,
+            bias=convolution.bias,
+            norm=norm if architecture["batch_norm"] else None,
+            is_pooled=architecture["downsampling"] == "max-pool",
+            padding=convolution.weight.shape[-1] // 2 if architecture["padding"] == "same" else 0,
+        )
+        for convolution, norm in ((network.conv1, network.norm1), (network.conv2, network.norm2))
     ]
-    by_place = kernels.transpose(2, 3, 0, 1)
-    taps = np.zeros((reach, reach, outputs, 2, 2, channels), np.float32)
-    for up, row, kernel_row in places:
-        for left, column, kernel_column in places:
-            taps[up, left, :, row, column] = by_place[kernel_row, kernel_column]
-    padded = np.zeros((count, height + reach - 1, width + reach - 1, outputs), np.float32)
-    padded[:, before : before + down, before : before + right] = gradient.transpose(1, 2, 3, 0)
-    strides = padded.strides
-    shape = (count, height, width, reach, reach * outputs)
-    windows = as_strided(padded, shape, (*strides[:3], *strides[1::2]))
-    rows = _tensor(windows, count * height * width, reach * reach * outputs)
-    product = memory_of(paddle.matmul(rows, _tensor(taps, reach * reach * outputs, 4 * channels)))
-    pixels = product.reshape(count, height, width, 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    # In two steps, of which each copies in long runs.
-    pixels = np.ascontiguousarray(pixels).reshape(count, 2 * height, 2 * width, channels)
-    return _tensor(pixels.transpose(0, 3, 1, 2))
+
+
+def _make_plan(network: TwoConvNet, count: int) -> _Plan:
+    """Return a plan in the fastest layout for which oneDNN has code on this processor."""
+    stages = _stages(network)
+    tags = [onednn.CHANNELS_BY_16, onednn.CHANNELS_LAST]
+    # Blocks of sixteen waste work on channels that do not exist. Batch norm is slow without blocks.
+    if any(stage.weight.shape[0] % 16 and stage.norm is None for stage in stages):
+        tags.reverse()
+    try:
+        return _Plan(stages, count, network.training, tags[0])
+    except onednn.UnsupportedError:
+        return _Plan(stages, count, network.training, tags[1])
+
+
+class _Plan:
+    """All operations for a number of pictures, one after the other, with the memory between them."""
+
+    def __init__(self, stages: list[_Stage], count: int, training: bool, tag: int) -> None:
+        self.count = count
+        self.training = training
+        self._operations: list[_Operation] = []
+        before: Optional[_Operation] = None
+        for stage in stages:
+            before = convolution = _Convolution(stage, before, count, training, tag)
+            self._operations.append(convolution)
+            if stage.is_pooled:
+                before = _Pooling(before, training, tag)
+                self._operations.append(before)
+            before = _Relu(before, training) if stage.norm is None else _Norm(stage.norm, before, training)
+            self._operations.append(before)
+        self.parameters = [each for operation in self._operations for each in operation.parameters]
+        last = self._operations[-1]
+        plain = Layout.of(last.shape, onednn.PLAIN)
+        self._features, self._gradient = Memory(plain, is_placed=True), Memory(plain, is_placed=True)
+        self._leave = onednn.reorder(last.output, self._features)
+        if last.gradient is not None:
+            self._enter = onednn.reorder(self._gradient, last.gradient)
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Return the features, [N, F]."""
+        images = images.contiguous()
+        self._operations[0].source.place(images.data_ptr())
+        for operation in self._operations:
+            operation.forward()
+        features = paddle.empty([self.count, math.prod(self._operations[-1].shape[1:])], "float32")
+        self._features.place(features.data_ptr())
+        self._leave.run()
+        return features
+
+    def backward(self, gradient: paddle.Tensor) -> list[paddle.Tensor]:
+        """Return the gradients of `parameters` from that of the features, after `forward`."""
+        gradient = gradient.contiguous()
+        self._gradient.place(gradient.data_ptr())
+        self._enter.run()
+        gradients: list[paddle.Tensor] = []
+        for operation in reversed(self._operations):
+            gradients[:0] = operation.backward()
+        return gradients
+
+
+class _Operation:
+    """One layer, for a number of pictures.
+
+    Args:
+        source: what it works on; the place of the pictures is given later.
+        output: what comes out, of `shape`, [N, C, H, W].
+        gradient: that of `output`; None outside training.
+        parameters: they and their gradients stay where Paddle has them.
+    """
+
+    def __init__(
+        self,
+        source: Memory,
+        output: Memory,
+        shape: Sequence[int],
+        gradient: Optional[Memory],
+        parameters: Sequence[paddle.Tensor] = (),
+    ) -> None:
+        self.source, self.output, self.shape, self.gradient = source, output, shape, gradient
+        self.parameters = parameters
+        layouts = [Layout.of(each.shape, _PARAMETER_TAGS[each.ndim]) for each in parameters]
+        self._values = [Memory(layout, is_placed=True) for layout in layouts]
+        self._value_gradients = [Memory(layout, is_placed=True) for layout in layouts]
+        self._forward_steps: list[Primitive] = []
+        self._backward_steps: list[Primitive] = []
+
+    def forward(self) -> None:
+        """Compute `output`."""
+        for memory, parameter in zip(self._values, self.parameters):
+            memory.place(parameter.data_ptr())
+        for step in self._forward_steps:
+            step.run()
+
+    def backward(self) -> list[paddle.Tensor]:
+        """Compute the gradient of the source, where one is wanted; return the gradients of `parameters`."""
+        gradients = [paddle.empty(parameter.shape, "float32") for parameter in self.parameters]
+        for memory, gradient in zip(self._value_gradients, gradients):
+            memory.place(gradient.data_ptr())
+        for step in self._backward_steps:
+            step.run()
+        return gradients
+
+
+class _Convolution(_Operation):
+    def __init__(
+        self, stage: _Stage, before: Optional[_Operation], count: int, training: bool, tag: int
+    ) -> None:
+        outputs, channels, side, _ = stage.weight.shape
+        width = SIDE if before is None else before.shape[-1]
+        stride = 1 if stage.is_pooled else 2
+        result_width = (width + 2 * stage.padding - side) // stride + 1
+        # As many rows and columns after the picture as the last windows reach.
+        padding = (stage.padding, (result_width - 1) * stride + side - width - stage.padding)
+        shape = [count, outputs, result_width, result_width]
+        # The layouts of a single channel are all alike, but the fastest code is found only if it may choose.
+        pictures = Layout.of([count, channels, width, width], onednn.ANY)
+        weights = Layout.of(stage.weight.shape, onednn.ANY)
+        bias = None if stage.bias is None else Layout.of(stage.bias.shape, onednn.VECTOR)
+        output = Layout.of(shape, tag)
+        layouts = (pictures if before is None else before.output.layout, weights, bias, output)
+        description = onednn.convolution(layouts, stride, padding, training)
+        source = before.output if before else _picture_memory(description, count)
+        gradient = Memory(output) if training else None
+        parameters = [stage.weight] if stage.bias is None else [stage.weight, stage.bias]
+        super().__init__(source, Memory(output), shape, gradient, parameters)
+
+        # The last of these two pairs is dropped where there is no bias.
+        arguments = dict(zip((onednn.WEIGHTS, onednn.BIAS), self._values))
+        arguments |= {onednn.SOURCE: source, onednn.DESTINATION: self.output}
+        self._forward_steps += _with_own(onednn.WEIGHTS, description, arguments)
+        if gradient is None:
+            return
+        layouts = (source.layout, *layouts[1:])
+        by_weights = onednn.convolution_gradient("weights", layouts, stride, padding, description)
+        arguments = dict(zip((onednn.WEIGHTS_GRADIENT, onednn.BIAS_GRADIENT), self._value_gradients))
+        arguments |= {onednn.SOURCE: source, onednn.DESTINATION_GRADIENT: gradient}
+        self._backward_steps += _with_own(onednn.WEIGHTS_GRADIENT, by_weights, arguments)
+        if before is not None and before.gradient is not None:
+            by_source = onednn.convolution_gradient(
+                "data", (before.gradient.layout, weights, output), stride, padding, description
+            )
+            arguments = {
+                onednn.WEIGHTS: self._values[0],
+                onednn.SOURCE_GRADIENT: before.gradient,
+                onednn.DESTINATION_GRADIENT: gradient,
+            }
+            self._backward_steps += _with_own(onednn.WEIGHTS, by_source, arguments)
+
+
+def _picture_memory(description: onednn.Description, count: int) -> Memory:
+    layout = description.layout(onednn.SOURCE)
+    if layout.size != count * SIDE**2 * np.dtype(np.float32).itemsize:
+        raise onednn.UnsupportedError("oneDNN wants channels that the pictures do not have")
+    return Memory(layout, is_placed=True)
+
+
+def _with_own(number: int, description: onednn.Description, arguments: dict[int, Memory]) -> list[Primitive]:
+    """Return the primitive, with one argument in the layout of its choice, and the copy from or to that."""
+    own = Memory(description.layout(number))
+    plain = arguments[number]
+    primitive = Primitive(description, {**arguments, number: own})
+    if number == onednn.WEIGHTS_GRADIENT:
+        return [primitive, onednn.reorder(own, plain)]
+    return [onednn.reorder(plain, own), primitive]
+
+
+class _Pooling(_Operation):
+    def __init__(self, before: _Operation, training: bool, tag: int) -> None:
+        shape = [*before.shape[:2], *(width // 2 for width in before.shape[2:])]
+        layout = Layout.of(shape, tag)
+        super().__init__(before.output, Memory(layout), shape, Memory(layout) if training else None)
+        description = onednn.pooling(self.source.layout, layout, training)
+        arguments = {onednn.SOURCE: self.source, onednn.DESTINATION: self.output}
+        if self.gradient is None or before.gradient is None:
+            self._forward_steps.append(Primitive(description, arguments))
+            return
+        # It says which of the four was the largest.
+        workspace = {onednn.WORKSPACE: Memory(description.layout(onednn.WORKSPACE))}
+        self._forward_steps.append(Primitive(description, {**arguments, **workspace}))
+        description = onednn.pooling_gradient(before.gradient.layout, layout, description)
+        arguments = {
+            onednn.SOURCE_GRADIENT: before.gradient,
+            onednn.DESTINATION_GRADIENT: self.gradient,
+        }
+        self._backward_steps.append(Primitive(description, {**arguments, **workspace}))
+
+
+class _Relu(_Operation):
+    """In the place of its source, as its gradient is."""
+
+    def __init__(self, before: _Operation, training: bool) -> None:
+        super().__init__(before.output, before.output, before.shape, before.gradient)
+        description = onednn.relu(self.output.layout, training)
+        arguments = {onednn.SOURCE: self.output, onednn.DESTINATION: self.output}
+        self._forward_steps.append(Primitive(description, arguments))
+        if self.gradient is not None:
+            description = onednn.relu_gradient(self.output.layout, description)
+            arguments = {
+                onednn.DESTINATION: self.output,
+                onednn.SOURCE_GRADIENT: self.gradient,
+                onednn.DESTINATION_GRADIENT: self.gradient,
+            }
+            self._backward_steps.append(Primitive(description, arguments))
+
+
+class _Norm(_Operation):
+    """Batch norm with ReLU; its gradient is in the place of its source's."""
+
+    def __init__(self, norm: nn.BatchNorm2D, before: _Operation, training: bool) -> None:
+        layout = before.output.layout
+        parameters = (norm.weight, norm.bias)
+        super().__init__(before.output, Memory(layout), before.shape, before.gradient, parameters)
+        self._norm = norm
+        channels = Layout.of(norm.weight.shape, onednn.VECTOR)
+        self._statistics = [Memory(channels, is_placed=not training) for _ in range(2)]
+        description = onednn.norm_and_relu(layout, norm._epsilon, training)
+        known = {onednn.SOURCE: self.source, onednn.SCALE: self._values[0]}
+        known |= dict(zip((onednn.MEAN, onednn.VARIANCE), self._statistics))
+        arguments = {**known, onednn.SHIFT: self._values[1], onednn.DESTINATION: self.output}
+        if self.gradient is None:
+            self._forward_steps.append(Primitive(description, arguments))
+            return
+        # It says where ReLU let the values pass.
+        known[onednn.WORKSPACE] = Memory(description.layout(onednn.WORKSPACE))
+        self._forward_steps.append(Primitive(description, {**arguments, **known}))
+        description = onednn.norm_and_relu_gradient(layout, norm._epsilon, description)
+        arguments = {onednn.SOURCE_GRADIENT: self.gradient, onednn.DESTINATION_GRADIENT: self.gradient}
+        arguments |= dict(zip((onednn.SCALE_GRADIENT, onednn.SHIFT_GRADIENT), self._value_gradients))
+        self._backward_steps.append(Primitive(description, {**arguments, **known}))
+
+    def forward(self) -> None:
+        running = (self._norm._mean, self._norm._variance)
+        if self.gradient is None:
+            for memory, statistic in zip(self._statistics, running):
+                memory.place(statistic.data_ptr())
+        super().forward()
+        if self.gradient is not None:
+            for memory, statistic in zip(self._statistics, running):
+                values = memory_of(statistic)
+                values *= self._norm._momentum
+                values += (1 - self._norm._momentum) * memory.values[: len(values)]
 
 
 def memory_of(tensor: paddle.Tensor) -> Array:
@@ -259,14 +393,3 @@ def memory_of(tensor: paddle.Tensor) -> Array:
     memory: Any = (ctypes.c_float * array.size).from_address(array.ctypes.data)
     memory.owner = array
     return np.frombuffer(memory, np.float32).reshape(array.shape)
-
-
-def _tensor(array: Array, *shape: int) -> paddle.Tensor:
-    """Return a contiguous copy of the array, in another shape if one is given.
-
-    Never `paddle.from_dlpack(array)`: Paddle takes a lock of its own to release such a tensor and then
-    wants the interpreter's, in the reverse order of `from_dlpack`: two threads block each other for ever.
-    """
-    tensor = paddle.empty(shape or array.shape, "float32")
-    memory_of(tensor).reshape(array.shape)[...] = array
-    return tensor

@@ -103,12 +103,17 @@ class TwoConvNet(nn.Layer):
         weights: NDArray[np.float32] = self.conv1.weight.numpy()[:, 0]
         return weights
 
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """Return the logits, float32 [N, outputs], of float32 [N, 1, 28, 28] pictures."""
+    def features(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Return what the convolutions see in float32 [N, 1, 28, 28] pictures, float32 [N, F]."""
         # ReLU after the pooling: the same function as before it, on a quarter of the values.
         x = self.relu(self.norm1(self.pool1(self.conv1(images))))
         x = self.relu(self.norm2(self.pool2(self.conv2(x))))
-        x = paddle.flatten(x, 1)
+        features: paddle.Tensor = paddle.flatten(x, 1)
+        return features
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Return the logits, float32 [N, outputs], of float32 [N, 1, 28, 28] pictures."""
+        x = self.features(images)
         if self.hidden is not None:
             x = self.relu(self.hidden(x))
         logits: paddle.Tensor = self.fc(self.dropout(x))
