@@ -1,8 +1,8 @@
 """The part of oneDNN that convolutional networks need, called by `ctypes`.
 
 oneDNN is in Paddle's own wheel (`paddle/libs`), but Paddle 3.3 calls it in static graphs only. Its C
-interface is stable within a major version (https://uxlfoundation.github.io/oneDNN): the numbers below are from
-its `dnnl_types.h`, version 3. All values are float32. Calls release the interpreter's lock.
+interface is stable within a major version (https://uxlfoundation.github.io/oneDNN): the numbers below are
+from its `dnnl_types.h`, version 3. All values are float32. Calls release the interpreter's lock.
 """
 
 from __future__ import annotations
