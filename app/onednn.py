@@ -184,6 +184,7 @@ class Description:
 
     def __init__(self, name: str, *arguments: Any) -> None:
         library = _library()
+        self.name = name
         given = [each.handle if isinstance(each, Layout) else each for each in arguments]
         self.handle = library.create(f"{name}_primitive_desc", *given, library.attributes)
         library.own(self, "primitive_desc", self.handle)
@@ -208,6 +209,7 @@ class Primitive:
 
     def __init__(self, description: Description, arguments: Mapping[int, Memory]) -> None:
         library = _library()
+        self.name = description.name
         self.handle = library.create("primitive", description.handle)
         library.own(self, "primitive", self.handle)
         self._stream = library.create("stream", library.engine, c_uint(1))

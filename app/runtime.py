@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import logging
 import math
 import os
 import platform
@@ -75,6 +76,8 @@ def prepare() -> tuple[Setting, ...]:
     # of this program can do nothing about either.
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
+    # Paddle lets every library's notes through to the terminal; this one's is of its first start.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     # A run that diverges is told so once, not operation by operation.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"app\.fast_layers")
     settings = (
@@ -321,6 +324,15 @@ class StopRequest:
         self._previous.clear()
 
 
+def _describe_onednn() -> str:
+    from app import onednn
+
+    try:
+        return f"{onednn.version()} (of Paddle's wheel: it computes the convolutions)"
+    except onednn.UnsupportedError as error:
+        return f"not used ({error}; Paddle's own layers compute the convolutions)"
+
+
 def main() -> int:
     """Prepare the process and report what was found and done."""
     from app.console import CommandParser
@@ -334,6 +346,7 @@ def main() -> int:
         sys.stdout.write(f"{name:20} {value}\n")
     for setting in settings:
         sys.stdout.write(f"{setting.name:20} {setting.value} ({setting.reason})\n")
+    sys.stdout.write(f"{'oneDNN':20} {_describe_onednn()}\n")
     sys.stdout.write(f"{'matrix product':20} right to {check_products():.1e} of its largest value\n")
     return 0
 

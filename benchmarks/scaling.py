@@ -58,16 +58,19 @@ def measure_counts(data_dir: str, counts: Sequence[int], rounds: int, validation
             # In another process: a child's peak memory is never below what its parent has when it starts.
             call("sides", "write_repeated", data_dir=data_dir, count=count, folder=str(part))
             options = ("--data-dir", part, "--epochs", 1, "--validation-size", validation)
-            sides[str(count)] = partial(measure, *options)
+            for workers in WORKERS:
+                sides[f"workers: {workers}, images {count}"] = partial(
+                    measure, *options, "--workers", workers
+                )
         return common.alternate(rounds, sides, "seconds")
 
 
-def by_workers(batches: Rounds) -> dict[str, dict[int, str]]:
-    """Return for each number of workers, in words, the sides by batch size."""
+def by_workers(rounds: Rounds) -> dict[str, dict[int, str]]:
+    """Return for each number of workers, in words, the sides by batch size or number of images."""
     groups: dict[str, dict[int, str]] = {}
-    for side in batches[0]:
-        workers, size = side.split(", batch ")
-        groups.setdefault(workers, {})[int(size)] = side
+    for side in rounds[0]:
+        workers, size = side.split(", ")
+        groups.setdefault(workers, {})[int(size.split()[1])] = side
     return groups
 
 
@@ -81,19 +84,22 @@ def find(batches: Rounds, images: Rounds) -> list[Finding]:
         memory = max(median_of(batches, side, "peak_memory") for side in sides.values())
         what = f"training, default preset, {workers}, images/s by batch size"
         findings.append(Finding(what, f"{', '.join(rates)} (peak memory at most {memory / 2**20:,.0f} MiB)"))
-    counts = [int(count) for count in images[0]]
-    time_line = fit_line(counts, [median_of(images, str(count), "seconds") for count in counts])
-    memory_line = fit_line(counts, [median_of(images, str(count), "peak_memory") for count in counts])
-    span = f"{counts[0]:,} to {counts[-1]:,} images"
-    measured = (
-        f"{time_line.intercept:.1f} s + {1e6 * time_line.slope:,.0f} µs an image, "
-        f"off the line by at most {time_line.largest_residual:.0%}"
-    )
-    reached = time_line.largest_residual <= RESIDUAL_TARGET
-    findings.append(Finding(f"time of a whole epoch, {span}", measured, "linear within 10%", reached))
-    measured = f"{memory_line.slope:,.0f} bytes an image above {memory_line.intercept / 2**20:,.0f} MiB"
-    reached = memory_line.slope <= MEMORY_TARGET
-    findings.append(Finding(f"peak memory, {span}", measured, "at most 1,024 bytes", reached))
+    for workers, sides in by_workers(images).items():
+        counts = list(sides)
+        time_line, memory_line = (
+            fit_line(counts, [median_of(images, side, unit) for side in sides.values()])
+            for unit in ("seconds", "peak_memory")
+        )
+        span = f"{counts[0]:,} to {counts[-1]:,} images, {workers}"
+        measured = (
+            f"{time_line.intercept:.1f} s + {1e6 * time_line.slope:,.0f} µs an image, "
+            f"off the line by at most {time_line.largest_residual:.0%}"
+        )
+        reached = time_line.largest_residual <= RESIDUAL_TARGET
+        findings.append(Finding(f"time of a whole epoch, {span}", measured, "linear within 10%", reached))
+        measured = f"{memory_line.slope:,.0f} bytes an image above {memory_line.intercept / 2**20:,.0f} MiB"
+        reached = memory_line.slope <= MEMORY_TARGET
+        findings.append(Finding(f"peak memory, {span}", measured, "at most 1,024 bytes", reached))
     return findings
 
 
@@ -110,16 +116,19 @@ def draw(path: Path, batches: Rounds, images: Rounds) -> None:
     left.set_xlabel("images in a batch")
     left.set_ylabel("training, images/s")
     left.legend()
-    counts = [int(count) for count in images[0]]
     for ax, unit, factor, label in (
         (middle, "seconds", 1.0, "seconds, one whole epoch"),
         (right, "peak_memory", 2.0**20, "peak memory, MiB"),
     ):
-        values = [median_of(images, str(count), unit) / factor for count in counts]
-        line = fit_line(counts, values)
-        ax.plot(counts, values, "o")
-        ax.plot(counts, [line.intercept + line.slope * count for count in counts], linewidth=1)
-        ax.set_ylim(0, 1.1 * max(values))
+        for number, (workers, sides) in enumerate(by_workers(images).items()):
+            counts = list(sides)
+            values = [median_of(images, side, unit) / factor for side in sides.values()]
+            line = fit_line(counts, values)
+            ax.plot(counts, values, "o", color=f"C{number}", label=workers)
+            fitted = [line.intercept + line.slope * count for count in counts]
+            ax.plot(counts, fitted, linewidth=1, color=f"C{number}")
+        ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
+        ax.legend()
         ax.set_xlabel("training images")
         ax.set_ylabel(label)
     common.write_figure(path, figure)

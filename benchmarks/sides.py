@@ -6,12 +6,11 @@ does, and one leaves it as it comes.
 
 from __future__ import annotations
 
-import cProfile
 import os
-import pstats
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -159,36 +158,44 @@ def time_steps(
         network.eval()
     for _ in range(3):
         step()
-    profiler = cProfile.Profile()
+    parts = _watch(optimizer) if is_profiled else {}
     started = time.perf_counter()
-    if is_profiled:
-        profiler.enable()
     for _ in range(steps):
         step()
-    profiler.disable()
     seconds = (time.perf_counter() - started) / steps
     result: dict[str, Any] = {"seconds": seconds, "images": count, "threads": threads}
     if is_profiled:
-        parts = {part: total / steps for part, total in _parts_of(pstats.Stats(profiler)).items()}
+        parts = {part: total / steps for part, total in parts.items()}
         result["parts"] = {**parts, "the rest of Paddle": seconds - sum(parts.values())}
     return result
 
 
-def _parts_of(stats: pstats.Stats) -> dict[str, float]:
-    """Return the seconds in matrix products, in copies for them, and in the optimiser."""
-    parts = dict.fromkeys(("matrix products of the convolutions", "copies for them", "optimiser"), 0.0)
-    # The documented way to the figures is to print them; the type stubs do not know this dictionary.
-    for (file, _line, name), (_calls, _all_calls, own, total, callers) in stats.stats.items():  # type: ignore[attr-defined]
-        if "matmul" in name and file == "~":
-            parts["matrix products of the convolutions"] += own
-        elif file.endswith("fast_layers.py"):
-            parts["copies for them"] += own
-        elif file == "~" and "paddle" not in name:
-            mine = [time_in[2] for (by, *_), time_in in callers.items() if by.endswith("fast_layers.py")]
-            parts["copies for them"] += sum(mine)
-        elif name == "step" and "optimizer" in file:
-            parts["optimiser"] = max(parts["optimiser"], total)
-    return parts
+def _watch(optimizer: Any) -> dict[str, float]:
+    """Return where the seconds in oneDNN's operations and in the optimiser add up from now on, by kind."""
+    from app import onednn
+
+    kinds = {
+        "convolution_forward": "convolutions",
+        "convolution_backward_data": "their gradients",
+        "convolution_backward_weights": "their gradients",
+        "reorder": "changes of layout",
+    }
+    others = "norm, ReLU, pooling"
+    seconds = dict.fromkeys((*dict.fromkeys(kinds.values()), others, "optimiser"), 0.0)
+
+    def watched(work: Callable[..., Any], kind_of: Callable[..., str]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> None:
+            started = time.perf_counter()
+            work(*arguments)
+            seconds[kind_of(*arguments)] += time.perf_counter() - started
+
+        return run
+
+    onednn.Primitive.run = watched(  # type: ignore[method-assign]
+        onednn.Primitive.run, lambda primitive: kinds.get(primitive.name, others)
+    )
+    optimizer.step = watched(optimizer.step, lambda: "optimiser")
+    return seconds
 
 
 def train_plainly(

@@ -32,7 +32,9 @@ def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
     )
 
 
-def test_a_run_prints_plain_lines_and_predicts_where_the_report_is(tmp_path, digits_directory):
+def test_a_run_prints_plain_lines_and_predicts_where_the_report_is(tmp_path, digits_directory, monkeypatch):
+    # As on a new machine, where the library of the figures has notes of its own.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     result = run(tmp_path, *QUICK, "--epochs", 2, "--data-dir", digits_directory, "--run-dir", "my run")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
