@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,9 @@ def main() -> int:
     from app.recognizer import ImageFolder, Recognizer, find_checkpoint
     from app.runtime import prepare
 
-    pictures, failures = list_pictures(arguments.pictures)
+    pictures, errors = list_pictures(arguments.pictures)
+    for error in errors:
+        report(error, print if arguments.json else None)
     if not pictures:
         return 1
     if arguments.explain is not None:
@@ -51,8 +53,8 @@ def main() -> int:
     with progress_bar(len(pictures), "picture", "reading") as bar:
         for outcome in recognizer.look(pictures, arguments.top_k, arguments.explain is not None):
             if isinstance(outcome, PictureError):
-                say(f"error: {printable(str(outcome))}")
-                failures += 1
+                report(outcome, bar.write if arguments.json else None)
+                errors.append(outcome)
             else:
                 prediction = outcome.prediction
                 bar.write(json.dumps(prediction.to_json()) if arguments.json else format_line(prediction))
@@ -61,7 +63,7 @@ def main() -> int:
                 if arguments.explain is not None:
                     explain(arguments.explain, outcome)
             bar.update()
-    return 1 if failures else 0
+    return 1 if errors else 0
 
 
 def check_explanation(path: Path, pictures: Sequence[Path]) -> None:
@@ -132,8 +134,8 @@ def check_exists(checkpoint: Path) -> None:
         raise CheckpointError(f"{checkpoint}: cannot be opened: {error.strerror}") from error
 
 
-def list_pictures(paths: Sequence[Path]) -> tuple[list[Path], int]:
-    """Return the picture files that `paths` name or hold, and how many files and folders cannot be opened."""
+def list_pictures(paths: Sequence[Path]) -> tuple[list[Path], list[PictureError]]:
+    """Return the picture files that `paths` name or hold, and the errors of what cannot be opened."""
     from app.pictures import find_pictures
 
     pictures: list[Path] = []
@@ -146,9 +148,14 @@ def list_pictures(paths: Sequence[Path]) -> tuple[list[Path], int]:
         else:
             pictures += found
             errors += unreadable
-    for error in errors:
-        say(f"error: {printable(str(error))}")
-    return pictures, len(errors)
+    return pictures, errors
+
+
+def report(error: PictureError, write_json: Callable[[str], object] | None) -> None:
+    """Say why a picture cannot be read, and once more as an object among those of the other pictures."""
+    say(f"error: {printable(str(error))}")
+    if write_json is not None:
+        write_json(json.dumps({"path": str(error.path), "error": error.reason}))
 
 
 def format_line(prediction: Prediction) -> str:

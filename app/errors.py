@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """A fault in what the program was given; the message names the file or option and the reason."""
@@ -49,4 +51,14 @@ class CheckpointError(UserError):
 
 
 class PictureError(UserError):
-    """A picture cannot be opened or is not usable."""
+    """A picture cannot be opened or is not usable.
+
+    Args:
+        path: the file or folder.
+        reason: what is wrong with it, in a few words.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason

@@ -84,6 +84,21 @@ def test_json_is_one_object_a_line_whatever_the_file_is_called(tmp_path: Path) -
     assert all(content["digits"][0]["box"] == [61, 48, 153, 211] for content in contents)
 
 
+def test_json_has_an_object_for_what_cannot_be_read(tmp_path: Path, tutorial_checkpoint: Path) -> None:
+    (tmp_path / "broken.png").write_text("no picture")
+    pictures = ("missing.png", "broken.png", SAMPLES / "0_black_pen.png")
+    result = predict("--checkpoint", tutorial_checkpoint, "--json", *pictures, cwd=tmp_path)
+    assert result.returncode == 1
+    missing, broken, read = (json.loads(line) for line in result.stdout.splitlines())
+    assert missing == {"path": "missing.png", "error": "cannot be opened: No such file or directory"}
+    assert broken == {
+        "path": "broken.png",
+        "error": "not a picture, or of a kind that cannot be read",
+    }
+    assert "error" not in read
+    assert len(result.stderr.splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

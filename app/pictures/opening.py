@@ -25,6 +25,7 @@ PICTURE_SUFFIXES = (
 
 # More than any camera's picture; a file that claims more is refused before it is decoded.
 MAX_PIXELS = 150_000_000
+_TOO_LARGE = f"too large: expected at most {MAX_PIXELS // 1_000_000} million pixels"
 
 # The longest side that is kept: a digit of a fiftieth of the picture still has 30 pixels. A JPEG file is
 # decoded at a half, a quarter or an eighth of its size as long as its longest side stays above the second.
@@ -86,12 +87,12 @@ def find_pictures(path: Path) -> tuple[list[Path], list[PictureError]]:
     if not found:
         if unreadable:
             raise unreadable[0]
-        raise PictureError(f"{path}: the folder holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+        raise PictureError(path, f"the folder holds no picture ({', '.join(PICTURE_SUFFIXES)})")
     return sorted(found), unreadable
 
 
 def _cannot_be_opened(path: Path, error: OSError) -> PictureError:
-    return PictureError(f"{error.filename or path}: cannot be opened: {error.strerror}")
+    return PictureError(Path(error.filename or path), f"cannot be opened: {error.strerror}")
 
 
 def open_picture(path: Path) -> Opened:
@@ -107,7 +108,7 @@ def open_picture(path: Path) -> Opened:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             found = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-            raise PictureError(f"{path}: expected a picture, found {found}")
+            raise PictureError(path, f"expected a picture, found {found}")
         with warnings.catch_warnings():
             # Pillow warns about large pictures and odd metadata; what matters here is an error below.
             warnings.simplefilter("ignore")
@@ -118,30 +119,26 @@ def open_picture(path: Path) -> Opened:
     except PictureError:
         raise
     except UnidentifiedImageError as error:
-        raise PictureError(f"{path}: not a picture, or of a kind that cannot be read") from error
+        raise PictureError(path, "not a picture, or of a kind that cannot be read") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(_too_large(path)) from error
+        raise PictureError(path, _TOO_LARGE) from error
     except MemoryError as error:
-        raise PictureError(f"{path}: the picture does not fit into memory") from error
+        raise PictureError(path, "the picture does not fit into memory") from error
     except Exception as error:
         # Pillow's decoders answer a damaged file with whatever exception its bytes lead them to.
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(f"{path}: cannot be read as a picture: {reason}") from error
-
-
-def _too_large(path: Path) -> str:
-    return f"{path}: too large: expected at most {MAX_PIXELS // 1_000_000} million pixels"
+        raise PictureError(path, f"cannot be read as a picture: {reason}") from error
 
 
 def _decode(picture: Image.Image, path: Path) -> Opened:
     width, height = picture.size
     if width * height > MAX_PIXELS:
-        raise PictureError(f"{_too_large(path)}, found {width} x {height}")
+        raise PictureError(path, f"{_TOO_LARGE}, found {width} x {height}")
     if width * height == 0:
-        raise PictureError(f"{path}: the picture is empty ({width} x {height} pixels)")
+        raise PictureError(path, f"the picture is empty ({width} x {height} pixels)")
     if picture.format == "EPS":
         # Pillow would run an interpreter of a programming language on it.
-        raise PictureError(f"{path}: a PostScript file, not a picture that can be read")
+        raise PictureError(path, "a PostScript file, not a picture that can be read")
     shrink = min(1.0, _DECODED_SIDE / max(width, height))
     picture.draft(None, (max(1, int(width * shrink)), max(1, int(height * shrink))))
     picture.load()
