@@ -181,7 +181,9 @@ class TrainConfig:
     workers: Optional[int] = _option(
         None, "threads that share each batch (auto: one per core, each with 40 images or more)"
     )
-    evaluation_batch_size: int = _option(125, "images in an evaluation step; does not change the result")
+    evaluation_batch_size: int = _option(
+        125, "images in an evaluation step; but for rounding, does not change the result"
+    )
     log_every: int = _option(0, "print the loss every so many batches, as the tutorial does; 0 for never")
     limit_train_batches: Optional[int] = _option(None, "end each epoch after so many batches: a quick trial")
     limit_validation_batches: Optional[int] = _option(None, "validate on so many batches only")

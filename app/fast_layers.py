@@ -1,4 +1,4 @@
-"""The two convolutions with what follows each of them, by oneDNN: a drop-in for Paddle's layers.
+"""The convolutions and what follows each of them, by oneDNN: a drop-in for `TwoConvNet.features`.
 
 Paddle 3.3 convolves on a CPU picture by picture, through copies of all windows, and makes a pass over memory
 for each layer. oneDNN, which is in Paddle's own wheel, has code for each processor, and from one of its
@@ -8,8 +8,8 @@ the processor, Paddle's layers stay.
 
 from __future__ import annotations
 
-import ctypes
 import math
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,23 +17,25 @@ from typing import Any, Optional
 
 import numpy as np
 import paddle
-from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
 
 from app import onednn
 from app.datasets import SIDE
+from app.memory import memory_of
 from app.models import TwoConvNet
-from app.onednn import Layout, Memory, Primitive
+from app.onednn import Buffer, Description, Layout, Memory, Primitive
 
-Array = NDArray[Any]
-
-# Making a plan for a new number of pictures takes as long as Paddle takes for about so many of them.
+# Making a plan for a new number of pictures takes as long as Paddle takes for about so many of them. In eval
+# mode there are plans for multiples of it only: the pictures of pages come in all numbers.
 _WORTHWHILE = 16
 
 # How many idle plans are kept: a training run needs one for a full batch and one for the last, and two for
-# validation, for each thread.
-_PLANS_KEPT = 16
+# validation, twice with two threads.
+_PLANS_KEPT = 8
+
+# Plans of networks like these have been compared with Paddle's layers in this process.
+_COMPARED: set[tuple[str, bool]] = set()
 
 # By the number of their dimensions: biases and norms, kernels.
 _PARAMETER_TAGS = {1: onednn.VECTOR, 4: onednn.PLAIN}
@@ -48,55 +50,79 @@ def accelerate(network: nn.Layer) -> None:
 class FastFeatures:
     """`TwoConvNet.features` of a network, by oneDNN where that can do it, else by Paddle.
 
-    Threads may call it at the same time. Batch norm's running statistics are kept as Paddle keeps them.
+    Several threads may call it in eval mode at the same time. Batch norm's running statistics are kept as
+    Paddle keeps them. Hooks on the layers that it stands for do not run.
     """
 
     def __init__(self, network: TwoConvNet) -> None:
-        self._network = network
+        # The network has this object; holding it in turn would leave both to the garbage collector.
+        self._network = weakref.ref(network)
         self._is_supported = True
         # Its methods used here are atomic: threads need no lock.
-        self._idle_plans: deque[_Plan] = deque(maxlen=_PLANS_KEPT)
+        self._idle_plans: deque[Plan] = deque(maxlen=_PLANS_KEPT)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FastFeatures:
         """Return the features of the copy that is being made of the network."""
-        return FastFeatures(memo[id(self._network)])
+        return FastFeatures(memo[id(self._network())])
 
     def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
         """Return the features, float32 [N, F], of float32 [N, 1, 28, 28] pictures."""
-        plan = self._take_plan(images)
+        network = self._network()
+        assert network is not None
+        stages = stages_of(network)
+        plan = self._take_plan(network, stages, images) if self._suits(network, stages, images) else None
         if plan is None:
-            return TwoConvNet.features(self._network, images)
-        if plan.training:
+            return TwoConvNet.features(network, images)
+        if plan.training and paddle.is_grad_enabled():
             result: paddle.Tensor = _Features.apply(images, *plan.parameters, self, plan)
             return result
-        features = plan.forward(images)
+        features = plan.forward(_padded(images, plan.count))[: len(images)]
         self.give_back(plan)
         return features
 
-    def _take_plan(self, images: paddle.Tensor) -> Optional[_Plan]:
-        """Return a plan that nobody else has, None if Paddle's own layers are to do the work."""
-        training = self._network.training
-        # Plans know neither the gradient of the pictures nor any gradient in eval mode.
-        wants_more = not images.stop_gradient or (paddle.is_grad_enabled() and not training)
-        if not self._is_supported or wants_more or len(images) < (1 if training else _WORTHWHILE):
-            return None
+    def _suits(self, network: TwoConvNet, stages: Sequence[Stage], images: paddle.Tensor) -> bool:
+        """Whether oneDNN may do this: it knows neither the pictures' gradient nor any in eval mode."""
+        training, has_gradient = network.training, paddle.is_grad_enabled()
+        tensors = [images, *(parameter for stage in stages for parameter in stage.parameters)]
+        return (
+            self._is_supported
+            and paddle.in_dynamic_mode()
+            and list(images.shape[1:]) == [1, SIDE, SIDE]
+            and len(images) >= (1 if training else _WORTHWHILE)
+            and not (has_gradient and not (training and images.stop_gradient))
+            and all(each.dtype == paddle.float32 and each.place.is_cpu_place() for each in tensors)
+            and all(stage.norm is None or stage.norm.training == training for stage in stages)
+        )
+
+    def _take_plan(
+        self, network: TwoConvNet, stages: Sequence[Stage], images: paddle.Tensor
+    ) -> Optional[Plan]:
+        """Return a plan that nobody else has, None if oneDNN turns out to be of no use."""
+        training = network.training
+        count = len(images) if training else math.ceil(len(images) / _WORTHWHILE) * _WORTHWHILE
         try:
             for _ in range(len(self._idle_plans)):
                 plan = self._idle_plans.popleft()
-                if (plan.count, plan.training) == (len(images), training):
+                if plan.suits(stages, count, training):
                     return plan
                 self._idle_plans.append(plan)
         except IndexError:
             # Other threads have taken all that were there.
             pass
         try:
-            return _make_plan(self._network, len(images))
+            plan = make_plan(stages, count, training)
         except onednn.UnsupportedError:
             self._is_supported = False
             return None
+        kind = (str(network.architecture), training)
+        if kind not in _COMPARED:
+            self._is_supported = agrees(plan, network, _padded(images, count))
+            _COMPARED.add(kind)
+        return plan if self._is_supported else None
 
-    def give_back(self, plan: _Plan) -> None:
+    def give_back(self, plan: Plan) -> None:
         """Keep a plan for the next pictures of the same number."""
+        plan.images = None
         self._idle_plans.append(plan)
 
 
@@ -112,13 +138,38 @@ class _Features(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> tuple[Optional[paddle.Tensor], ...]:
-        gradients = ctx.plan.backward(gradient)
-        ctx.owner.give_back(ctx.plan)
-        return (None, *gradients)
+        plan = ctx.plan
+        gradients = plan.backward(gradient)
+        ctx.owner.give_back(plan)
+        # Paddle wants none for what is frozen.
+        pairs = zip(plan.parameters, gradients)
+        return (None, *(None if parameter.stop_gradient else gradient for parameter, gradient in pairs))
+
+
+def _padded(images: paddle.Tensor, count: int) -> paddle.Tensor:
+    """Return the pictures with as many blank ones after them as make `count`."""
+    missing = count - len(images)
+    return paddle.concat([images, paddle.zeros([missing, 1, SIDE, SIDE])]) if missing else images
+
+
+def agrees(plan: Plan, network: TwoConvNet, images: paddle.Tensor) -> bool:
+    """Whether a plan computes what Paddle's layers do; batch norm's running statistics stay as they are."""
+    norms = [stage.norm for stage in stages_of(network) if stage.norm is not None]
+    statistics = [memory_of(each) for norm in norms for each in (norm._mean, norm._variance)]
+    before = [values.copy() for values in statistics]
+    results = []
+    for compute in (plan.forward, lambda pictures: TwoConvNet.features(network, pictures)):
+        with paddle.no_grad():
+            results.append(compute(images).numpy())
+        for values, old in zip(statistics, before):
+            values[...] = old
+    actual, expected = results
+    tolerance = 1e-3 * float(np.abs(expected).max())
+    return bool(np.allclose(actual, expected, rtol=1e-3, atol=tolerance, equal_nan=True))
 
 
 @dataclass(frozen=True)
-class _Stage:
+class Stage:
     """A convolution and what follows it, as `TwoConvNet` has it."""
 
     weight: paddle.Tensor
@@ -127,11 +178,18 @@ class _Stage:
     is_pooled: bool
     padding: int
 
+    @property
+    def parameters(self) -> list[paddle.Tensor]:
+        """The weights, then what there is of a bias and of the norm's scale and shift."""
+        norm = [] if self.norm is None else [self.norm.weight, self.norm.bias]
+        return [self.weight, *([] if self.bias is None else [self.bias]), *norm]
 
-def _stages(network: TwoConvNet) -> list[_Stage]:
+
+def stages_of(network: TwoConvNet) -> list[Stage]:
+    """Return both stages of a network as it is now."""
     architecture = network.architecture
     return [
-        _Stage(
+        Stage(
             weight=convolution.weight,
             bias=convolution.bias,
             norm=norm if architecture["batch_norm"] else None,
@@ -142,47 +200,76 @@ def _stages(network: TwoConvNet) -> list[_Stage]:
     ]
 
 
-def _make_plan(network: TwoConvNet, count: int) -> _Plan:
-    """Return a plan in the fastest layout for which oneDNN has code on this processor."""
-    stages = _stages(network)
-    tags = [onednn.CHANNELS_BY_16, onednn.CHANNELS_LAST]
-    # Blocks of sixteen waste work on channels that do not exist. Batch norm is slow without blocks.
+def make_plan(stages: Sequence[Stage], count: int, training: bool) -> Plan:
+    """Return a plan in the fastest layout for which oneDNN has code on this processor.
+
+    Raises:
+        UnsupportedError: there is none.
+    """
+    tags = [onednn.CHANNELS_BY_16, onednn.CHANNELS_BY_8, onednn.CHANNELS_LAST]
+    # Blocks waste work on channels that do not exist. Batch norm is slow without blocks.
     if any(stage.weight.shape[0] % 16 and stage.norm is None for stage in stages):
         tags.reverse()
-    try:
-        return _Plan(stages, count, network.training, tags[0])
-    except onednn.UnsupportedError:
-        return _Plan(stages, count, network.training, tags[1])
+    for tag in tags[:-1]:
+        try:
+            return Plan(stages, count, training, tag)
+        except onednn.UnsupportedError:
+            continue
+    return Plan(stages, count, training, tags[-1])
 
 
-class _Plan:
-    """All operations for a number of pictures, one after the other, with the memory between them."""
+class Plan:
+    """All operations for a number of pictures, one after the other, with the memory between them.
 
-    def __init__(self, stages: list[_Stage], count: int, training: bool, tag: int) -> None:
+    Args:
+        stages: of the network.
+        count: how many pictures.
+        training: whether gradients may follow.
+        tag: the layout of what is between the operations, of `app.onednn`.
+
+    Raises:
+        UnsupportedError: oneDNN has no code for it in this layout.
+    """
+
+    images: Optional[paddle.Tensor] = None
+    """What the operations are at work on."""
+
+    def __init__(self, stages: Sequence[Stage], count: int, training: bool, tag: int) -> None:
         self.count = count
         self.training = training
         self._operations: list[_Operation] = []
         before: Optional[_Operation] = None
         for stage in stages:
-            before = convolution = _Convolution(stage, before, count, training, tag)
-            self._operations.append(convolution)
+            before = _Convolution(stage, before, count, training, tag)
+            self._operations.append(before)
             if stage.is_pooled:
                 before = _Pooling(before, training, tag)
                 self._operations.append(before)
             before = _Relu(before, training) if stage.norm is None else _Norm(stage.norm, before, training)
             self._operations.append(before)
         self.parameters = [each for operation in self._operations for each in operation.parameters]
+        self._norms = [stage.norm for stage in stages]
         last = self._operations[-1]
         plain = Layout.of(last.shape, onednn.PLAIN)
-        self._features, self._gradient = Memory(plain, is_placed=True), Memory(plain, is_placed=True)
+        self._features, self._gradient = Memory(plain), Memory(plain)
         self._leave = onednn.reorder(last.output, self._features)
         if last.gradient is not None:
             self._enter = onednn.reorder(self._gradient, last.gradient)
 
+    def suits(self, stages: Sequence[Stage], count: int, training: bool) -> bool:
+        """Whether it is for so many pictures, and these parameters and norms are its own."""
+        parameters = [each for stage in stages for each in stage.parameters]
+        return (
+            (self.count, self.training) == (count, training)
+            and all(mine is theirs for mine, theirs in zip(self.parameters, parameters))
+            and all(mine is stage.norm for mine, stage in zip(self._norms, stages))
+        )
+
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """Return the features, [N, F]."""
-        images = images.contiguous()
-        self._operations[0].source.place(images.data_ptr())
+        # The gradient of the first kernels needs the pictures once more.
+        self.images = images.contiguous()
+        self._operations[0].source.place(self.images.data_ptr())
         for operation in self._operations:
             operation.forward()
         features = paddle.empty([self.count, math.prod(self._operations[-1].shape[1:])], "float32")
@@ -195,10 +282,8 @@ class _Plan:
         gradient = gradient.contiguous()
         self._gradient.place(gradient.data_ptr())
         self._enter.run()
-        gradients: list[paddle.Tensor] = []
-        for operation in reversed(self._operations):
-            gradients[:0] = operation.backward()
-        return gradients
+        by_operation = [operation.backward() for operation in reversed(self._operations)]
+        return [each for gradients in reversed(by_operation) for each in gradients]
 
 
 class _Operation:
@@ -214,118 +299,144 @@ class _Operation:
     def __init__(
         self,
         source: Memory,
-        output: Memory,
+        output: Buffer,
         shape: Sequence[int],
-        gradient: Optional[Memory],
+        gradient: Optional[Buffer],
         parameters: Sequence[paddle.Tensor] = (),
     ) -> None:
         self.source, self.output, self.shape, self.gradient = source, output, shape, gradient
         self.parameters = parameters
         layouts = [Layout.of(each.shape, _PARAMETER_TAGS[each.ndim]) for each in parameters]
-        self._values = [Memory(layout, is_placed=True) for layout in layouts]
-        self._value_gradients = [Memory(layout, is_placed=True) for layout in layouts]
+        self._values = [Memory(layout) for layout in layouts]
+        self._value_gradients = [Memory(layout) for layout in layouts]
         self._forward_steps: list[Primitive] = []
         self._backward_steps: list[Primitive] = []
 
     def forward(self) -> None:
         """Compute `output`."""
-        for memory, parameter in zip(self._values, self.parameters):
-            memory.place(parameter.data_ptr())
+        _place(self._values, self.parameters)
         for step in self._forward_steps:
             step.run()
 
     def backward(self) -> list[paddle.Tensor]:
         """Compute the gradient of the source, where one is wanted; return the gradients of `parameters`."""
         gradients = [paddle.empty(parameter.shape, "float32") for parameter in self.parameters]
-        for memory, gradient in zip(self._value_gradients, gradients):
-            memory.place(gradient.data_ptr())
+        _place(self._values, self.parameters)
+        _place(self._value_gradients, gradients)
         for step in self._backward_steps:
             step.run()
         return gradients
 
 
-class _Convolution(_Operation):
-    def __init__(
-        self, stage: _Stage, before: Optional[_Operation], count: int, training: bool, tag: int
-    ) -> None:
-        outputs, channels, side, _ = stage.weight.shape
-        width = SIDE if before is None else before.shape[-1]
-        stride = 1 if stage.is_pooled else 2
+def _place(memories: Sequence[Memory], tensors: Sequence[paddle.Tensor]) -> None:
+    for memory, tensor in zip(memories, tensors):
+        memory.place(tensor.data_ptr())
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """How a convolution moves over its pictures, and how wide those and its results are."""
+
+    width: int
+    result_width: int
+    stride: int
+    padding: tuple[int, int]
+
+    @classmethod
+    def of(cls, stage: Stage, width: int) -> _Windows:
+        side, stride = stage.weight.shape[-1], 1 if stage.is_pooled else 2
         result_width = (width + 2 * stage.padding - side) // stride + 1
         # As many rows and columns after the picture as the last windows reach.
-        padding = (stage.padding, (result_width - 1) * stride + side - width - stage.padding)
-        shape = [count, outputs, result_width, result_width]
-        # The layouts of a single channel are all alike, but the fastest code is found only if it may choose.
-        pictures = Layout.of([count, channels, width, width], onednn.ANY)
+        after = (result_width - 1) * stride + side - width - stage.padding
+        return cls(width, result_width, stride, (stage.padding, after))
+
+
+class _Convolution(_Operation):
+    def __init__(
+        self, stage: Stage, before: Optional[_Operation], count: int, training: bool, tag: int
+    ) -> None:
+        windows = _Windows.of(stage, SIDE if before is None else before.shape[-1])
+        outputs, channels, *_ = stage.weight.shape
+        shape = [count, outputs, windows.result_width, windows.result_width]
+        output = Layout.of(shape, tag)
         weights = Layout.of(stage.weight.shape, onednn.ANY)
         bias = None if stage.bias is None else Layout.of(stage.bias.shape, onednn.VECTOR)
-        output = Layout.of(shape, tag)
-        layouts = (pictures if before is None else before.output.layout, weights, bias, output)
-        description = onednn.convolution(layouts, stride, padding, training)
-        source = before.output if before else _picture_memory(description, count)
-        gradient = Memory(output) if training else None
+        if before is None:
+            # The layouts of a single channel are alike, but the fastest code is found only if it may choose.
+            pictures = Layout.of([count, channels, windows.width, windows.width], onednn.ANY)
+        else:
+            pictures = before.output.layout
+        layouts = (pictures, weights, bias, output)
+        forward = onednn.convolution(layouts, windows.stride, windows.padding, training)
+        source = _picture_memory(forward, count) if before is None else before.output
         parameters = [stage.weight] if stage.bias is None else [stage.weight, stage.bias]
-        super().__init__(source, Memory(output), shape, gradient, parameters)
+        super().__init__(source, Buffer(output), shape, Buffer(output) if training else None, parameters)
+        arguments = {onednn.SOURCE: source, onednn.WEIGHTS: self._values[0], onednn.DESTINATION: self.output}
+        if bias is not None:
+            arguments[onednn.BIAS] = self._values[1]
+        self._forward_steps += _with_own_weights(forward, arguments)
+        if self.gradient is not None:
+            hint = (windows.stride, windows.padding, forward)
+            self._add_weight_gradient(self.gradient, (source.layout, *layouts[1:]), hint)
+            if before is not None and before.gradient is not None:
+                self._add_source_gradient(self.gradient, before.gradient, weights, hint)
 
-        # The last of these two pairs is dropped where there is no bias.
-        arguments = dict(zip((onednn.WEIGHTS, onednn.BIAS), self._values))
-        arguments |= {onednn.SOURCE: source, onednn.DESTINATION: self.output}
-        self._forward_steps += _with_own(onednn.WEIGHTS, description, arguments)
-        if gradient is None:
-            return
-        layouts = (source.layout, *layouts[1:])
-        by_weights = onednn.convolution_gradient("weights", layouts, stride, padding, description)
-        arguments = dict(zip((onednn.WEIGHTS_GRADIENT, onednn.BIAS_GRADIENT), self._value_gradients))
-        arguments |= {onednn.SOURCE: source, onednn.DESTINATION_GRADIENT: gradient}
-        self._backward_steps += _with_own(onednn.WEIGHTS_GRADIENT, by_weights, arguments)
-        if before is not None and before.gradient is not None:
-            by_source = onednn.convolution_gradient(
-                "data", (before.gradient.layout, weights, output), stride, padding, description
-            )
-            arguments = {
-                onednn.WEIGHTS: self._values[0],
-                onednn.SOURCE_GRADIENT: before.gradient,
-                onednn.DESTINATION_GRADIENT: gradient,
-            }
-            self._backward_steps += _with_own(onednn.WEIGHTS, by_source, arguments)
+    def _add_weight_gradient(self, gradient: Buffer, layouts: tuple[Any, ...], hint: tuple[Any, ...]) -> None:
+        description = onednn.convolution_gradient("weights", layouts, *hint)
+        own = Buffer(description.layout(onednn.WEIGHTS_GRADIENT))
+        arguments = {onednn.SOURCE: self.source, onednn.DESTINATION_GRADIENT: gradient}
+        arguments[onednn.WEIGHTS_GRADIENT] = own
+        plain, *bias = self._value_gradients
+        if bias:
+            arguments[onednn.BIAS_GRADIENT] = bias[0]
+        self._backward_steps += [Primitive(description, arguments), onednn.reorder(own, plain)]
+
+    def _add_source_gradient(
+        self, gradient: Buffer, source_gradient: Buffer, weights: Layout, hint: tuple[Any, ...]
+    ) -> None:
+        layouts = (source_gradient.layout, weights, gradient.layout)
+        description = onednn.convolution_gradient("data", layouts, *hint)
+        arguments = {
+            onednn.WEIGHTS: self._values[0],
+            onednn.SOURCE_GRADIENT: source_gradient,
+            onednn.DESTINATION_GRADIENT: gradient,
+        }
+        self._backward_steps += _with_own_weights(description, arguments)
 
 
-def _picture_memory(description: onednn.Description, count: int) -> Memory:
+def _picture_memory(description: Description, count: int) -> Memory:
     layout = description.layout(onednn.SOURCE)
     if layout.size != count * SIDE**2 * np.dtype(np.float32).itemsize:
         raise onednn.UnsupportedError("oneDNN wants channels that the pictures do not have")
-    return Memory(layout, is_placed=True)
+    return Memory(layout)
 
 
-def _with_own(number: int, description: onednn.Description, arguments: dict[int, Memory]) -> list[Primitive]:
-    """Return the primitive, with one argument in the layout of its choice, and the copy from or to that."""
-    own = Memory(description.layout(number))
-    plain = arguments[number]
-    primitive = Primitive(description, {**arguments, number: own})
-    if number == onednn.WEIGHTS_GRADIENT:
-        return [primitive, onednn.reorder(own, plain)]
-    return [onednn.reorder(plain, own), primitive]
+def _with_own_weights(description: Description, arguments: dict[int, Memory]) -> list[Primitive]:
+    """Return the copy of the weights into the layout that the primitive wants, and the primitive."""
+    own = Buffer(description.layout(onednn.WEIGHTS))
+    copy = onednn.reorder(arguments[onednn.WEIGHTS], own)
+    return [copy, Primitive(description, {**arguments, onednn.WEIGHTS: own})]
 
 
 class _Pooling(_Operation):
     def __init__(self, before: _Operation, training: bool, tag: int) -> None:
         shape = [*before.shape[:2], *(width // 2 for width in before.shape[2:])]
         layout = Layout.of(shape, tag)
-        super().__init__(before.output, Memory(layout), shape, Memory(layout) if training else None)
-        description = onednn.pooling(self.source.layout, layout, training)
+        super().__init__(before.output, Buffer(layout), shape, Buffer(layout) if training else None)
+        forward = onednn.pooling(self.source.layout, layout, training)
         arguments = {onednn.SOURCE: self.source, onednn.DESTINATION: self.output}
-        if self.gradient is None or before.gradient is None:
-            self._forward_steps.append(Primitive(description, arguments))
-            return
-        # It says which of the four was the largest.
-        workspace = {onednn.WORKSPACE: Memory(description.layout(onednn.WORKSPACE))}
-        self._forward_steps.append(Primitive(description, {**arguments, **workspace}))
-        description = onednn.pooling_gradient(before.gradient.layout, layout, description)
-        arguments = {
-            onednn.SOURCE_GRADIENT: before.gradient,
-            onednn.DESTINATION_GRADIENT: self.gradient,
-        }
-        self._backward_steps.append(Primitive(description, {**arguments, **workspace}))
+        if self.gradient is not None and before.gradient is not None:
+            # It says which of the four was the largest.
+            workspace = Buffer(forward.layout(onednn.WORKSPACE))
+            arguments[onednn.WORKSPACE] = workspace
+            backward = onednn.pooling_gradient(before.gradient.layout, layout, forward)
+            gradients = {
+                onednn.SOURCE_GRADIENT: before.gradient,
+                onednn.DESTINATION_GRADIENT: self.gradient,
+                onednn.WORKSPACE: workspace,
+            }
+            self._backward_steps.append(Primitive(backward, gradients))
+        self._forward_steps.append(Primitive(forward, arguments))
 
 
 class _Relu(_Operation):
@@ -333,17 +444,17 @@ class _Relu(_Operation):
 
     def __init__(self, before: _Operation, training: bool) -> None:
         super().__init__(before.output, before.output, before.shape, before.gradient)
-        description = onednn.relu(self.output.layout, training)
+        forward = onednn.relu(self.output.layout, training)
         arguments = {onednn.SOURCE: self.output, onednn.DESTINATION: self.output}
-        self._forward_steps.append(Primitive(description, arguments))
+        self._forward_steps.append(Primitive(forward, arguments))
         if self.gradient is not None:
-            description = onednn.relu_gradient(self.output.layout, description)
-            arguments = {
+            gradients = {
                 onednn.DESTINATION: self.output,
                 onednn.SOURCE_GRADIENT: self.gradient,
                 onednn.DESTINATION_GRADIENT: self.gradient,
             }
-            self._backward_steps.append(Primitive(description, arguments))
+            backward = onednn.relu_gradient(self.output.layout, forward)
+            self._backward_steps.append(Primitive(backward, gradients))
 
 
 class _Norm(_Operation):
@@ -352,44 +463,38 @@ class _Norm(_Operation):
     def __init__(self, norm: nn.BatchNorm2D, before: _Operation, training: bool) -> None:
         layout = before.output.layout
         parameters = (norm.weight, norm.bias)
-        super().__init__(before.output, Memory(layout), before.shape, before.gradient, parameters)
+        super().__init__(before.output, Buffer(layout), before.shape, before.gradient, parameters)
         self._norm = norm
         channels = Layout.of(norm.weight.shape, onednn.VECTOR)
-        self._statistics = [Memory(channels, is_placed=not training) for _ in range(2)]
-        description = onednn.norm_and_relu(layout, norm._epsilon, training)
-        known = {onednn.SOURCE: self.source, onednn.SCALE: self._values[0]}
-        known |= dict(zip((onednn.MEAN, onednn.VARIANCE), self._statistics))
-        arguments = {**known, onednn.SHIFT: self._values[1], onednn.DESTINATION: self.output}
+        scale, shift = self._values
+        known: dict[int, Memory] = {onednn.SOURCE: self.source, onednn.SCALE: scale}
+        forward = onednn.norm_and_relu(layout, norm._epsilon, training)
         if self.gradient is None:
-            self._forward_steps.append(Primitive(description, arguments))
-            return
-        # It says where ReLU let the values pass.
-        known[onednn.WORKSPACE] = Memory(description.layout(onednn.WORKSPACE))
-        self._forward_steps.append(Primitive(description, {**arguments, **known}))
-        description = onednn.norm_and_relu_gradient(layout, norm._epsilon, description)
-        arguments = {onednn.SOURCE_GRADIENT: self.gradient, onednn.DESTINATION_GRADIENT: self.gradient}
-        arguments |= dict(zip((onednn.SCALE_GRADIENT, onednn.SHIFT_GRADIENT), self._value_gradients))
-        self._backward_steps.append(Primitive(description, {**arguments, **known}))
+            self._running = [Memory(channels), Memory(channels)]
+            known |= zip((onednn.MEAN, onednn.VARIANCE), self._running)
+        else:
+            self._batch = [Buffer(channels), Buffer(channels)]
+            known |= zip((onednn.MEAN, onednn.VARIANCE), self._batch)
+            # It says where ReLU let the values pass.
+            known[onednn.WORKSPACE] = Buffer(forward.layout(onednn.WORKSPACE))
+            gradients = {
+                onednn.SOURCE_GRADIENT: self.gradient,
+                onednn.DESTINATION_GRADIENT: self.gradient,
+                **dict(zip((onednn.SCALE_GRADIENT, onednn.SHIFT_GRADIENT), self._value_gradients)),
+            }
+            backward = onednn.norm_and_relu_gradient(layout, norm._epsilon, forward)
+            self._backward_steps.append(Primitive(backward, {**known, **gradients}))
+        arguments = {**known, onednn.SHIFT: shift, onednn.DESTINATION: self.output}
+        self._forward_steps.append(Primitive(forward, arguments))
 
     def forward(self) -> None:
         running = (self._norm._mean, self._norm._variance)
         if self.gradient is None:
-            for memory, statistic in zip(self._statistics, running):
-                memory.place(statistic.data_ptr())
+            _place(self._running, running)
+            super().forward()
+            return
         super().forward()
-        if self.gradient is not None:
-            for memory, statistic in zip(self._statistics, running):
-                values = memory_of(statistic)
-                values *= self._norm._momentum
-                values += (1 - self._norm._momentum) * memory.values[: len(values)]
-
-
-def memory_of(tensor: paddle.Tensor) -> Array:
-    """Return the memory of a float32 tensor as an array that can be written to if it is contiguous."""
-    array: Array = np.from_dlpack(tensor.detach())
-    if array.flags.writeable or not array.flags.c_contiguous:
-        return array
-    # NumPy before 2.1 takes whatever it is offered this way for read-only.
-    memory: Any = (ctypes.c_float * array.size).from_address(array.ctypes.data)
-    memory.owner = array
-    return np.frombuffer(memory, np.float32).reshape(array.shape)
+        for buffer, statistic in zip(self._batch, running):
+            values = memory_of(statistic)
+            values *= self._norm._momentum
+            values += (1 - self._norm._momentum) * buffer.values[: len(values)]

@@ -104,7 +104,7 @@ class TwoConvNet(nn.Layer):
         return weights
 
     def features(self, images: paddle.Tensor) -> paddle.Tensor:
-        """Return what the convolutions see in float32 [N, 1, 28, 28] pictures, float32 [N, F]."""
+        """Return what comes out of both convolutions, float32 [N, F], of float32 [N, 1, 28, 28] pictures."""
         # ReLU after the pooling: the same function as before it, on a quarter of the values.
         x = self.relu(self.norm1(self.pool1(self.conv1(images))))
         x = self.relu(self.norm2(self.pool2(self.conv2(x))))
@@ -233,7 +233,8 @@ def compute_logits(
 
     A network of one output v means the nearest digit: digit k has the logit -(v - k)^2, because the squared
     error is the log-likelihood of a number with normal errors (here of variance 1/2), up to a constant.
-    The batches are shared by a thread for each core; the result does not depend on how many there are.
+    The batches are shared by a thread for each core; but for rounding, the result does not depend on how many
+    there are, nor on the batch size.
     """
     was_training = network.training
     network.eval()

@@ -1,6 +1,6 @@
 """Threads of one process that train a network together: each takes its share of every batch.
 
-Paddle's and NumPy's operations release the interpreter's lock, so that each thread keeps a core busy. Unlike
+Paddle's, oneDNN's and NumPy's operations release the interpreter's lock, so that each thread keeps a core busy. Unlike
 processes, threads cost no start-up time and no messages.
 """
 
@@ -16,7 +16,7 @@ from paddle import nn
 
 from app.datasets.dataset import share_of
 from app.dropout import SeededDropout
-from app.fast_layers import memory_of
+from app.memory import memory_of
 
 Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 

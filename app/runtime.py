@@ -78,7 +78,7 @@ def prepare() -> tuple[Setting, ...]:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     # Paddle lets every library's notes through to the terminal; this one's is of its first start.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    # A run that diverges is told so once, not operation by operation.
+    # A run that diverges is told so once, and not by the running statistics of its norms.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"app\.fast_layers")
     settings = (
         _set_variable(
@@ -325,12 +325,21 @@ class StopRequest:
 
 
 def _describe_onednn() -> str:
-    from app import onednn
+    """Return what computes the convolutions, after a look whether it does so rightly."""
+    import paddle
 
+    from app import onednn
+    from app.fast_layers import agrees, make_plan, stages_of
+    from app.models import TwoConvNet
+
+    network = TwoConvNet()
     try:
-        return f"{onednn.version()} (of Paddle's wheel: it computes the convolutions)"
+        plan = make_plan(stages_of(network), 16, training=True)
     except onednn.UnsupportedError as error:
-        return f"not used ({error}; Paddle's own layers compute the convolutions)"
+        return f"not used ({error}): Paddle's own layers compute the convolutions"
+    if not agrees(plan, network, paddle.rand([16, 1, 28, 28])):
+        return f"{onednn.version()}, not used (it computes wrongly): Paddle's own layers do the convolutions"
+    return f"{onednn.version()} (of Paddle's wheel; it computes the convolutions, and rightly)"
 
 
 def main() -> int:

@@ -166,7 +166,7 @@ def time_steps(
     result: dict[str, Any] = {"seconds": seconds, "images": count, "threads": threads}
     if is_profiled:
         parts = {part: total / steps for part, total in parts.items()}
-        result["parts"] = {**parts, "the rest of Paddle": seconds - sum(parts.values())}
+        result["parts"] = {**parts, "the rest": seconds - sum(parts.values())}
     return result
 
 

@@ -1,7 +1,7 @@
 """Where the time of a step goes, in training and evaluation, and what threads and fast layers gain.
 
 Of a step of one thread, each operation of oneDNN (`app/onednn.py`) is timed, and the optimiser; what is left
-is Paddle's: the linear layers, the loss, and its own bookkeeping.
+are the linear layers, the loss, and the bookkeeping of Paddle and of this program.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from paddle.nn.functional import cross_entropy
 
 from app import onednn
 from app.checkpoint import get_state
-from app.fast_layers import FastFeatures, accelerate
+from app.fast_layers import FastFeatures, accelerate, agrees, make_plan, stages_of
 from app.models import TwoConvNet
 
 ARCHITECTURES = {
@@ -21,6 +21,17 @@ ARCHITECTURES = {
     "large kernels": {"channels": (5, 16), "kernel_size": 9, "padding": "valid", "downsampling": "stride"},
     "larger than the second picture": {"channels": (2, 3), "kernel_size": 27},
 }
+
+
+def has_onednn() -> bool:
+    try:
+        onednn.version()
+    except onednn.UnsupportedError:
+        return False
+    return True
+
+
+needs_onednn = pytest.mark.skipif(not has_onednn(), reason="Paddle's wheel has no oneDNN for this system")
 
 
 def assert_close(actual: paddle.Tensor, expected: paddle.Tensor) -> None:
@@ -75,16 +86,27 @@ def test_outputs_gradients_and_statistics_are_those_of_paddles_layers(name):
         assert_close(fast(images), plain(images))
 
 
+@needs_onednn
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", ["tutorial", "default", "best"])
-def test_onednn_computes_the_presets_networks_where_paddle_brings_it(name):
-    try:
-        onednn.version()
-    except onednn.UnsupportedError as error:
-        pytest.skip(str(error))
-    fast = pair(ARCHITECTURES[name])[1]
-    images = some_pictures(20)
-    through_onednn = fast.features(images)
-    assert through_onednn.grad_fn.name() != TwoConvNet.features(fast, images).grad_fn.name()
+def test_onednn_has_code_for_the_presets_networks(name, training):
+    network = TwoConvNet(**ARCHITECTURES[name])
+    network.train() if training else network.eval()
+    assert make_plan(stages_of(network), 16, training).training == training
+
+
+@needs_onednn
+@pytest.mark.parametrize("training", [True, False])
+def test_a_plan_that_computes_something_else_is_found_out(training):
+    network, other = (TwoConvNet(**ARCHITECTURES["default"]) for _ in range(2))
+    for each in (network, other):
+        each.train() if training else each.eval()
+    images = some_pictures(16)
+    before = get_state(network)
+    assert agrees(make_plan(stages_of(network), 16, training), network, images)
+    assert not agrees(make_plan(stages_of(other), 16, training), network, images)
+    for name, values in get_state(network).items():
+        np.testing.assert_array_equal(values, before[name])
 
 
 def test_the_parameters_stay_the_networks_own():
@@ -108,6 +130,87 @@ def test_changed_parameters_count():
     fast.set_state_dict(get_state(plain))
     with paddle.no_grad():
         assert_close(fast(images), plain(images))
+
+
+def test_replaced_parameters_count():
+    plain, fast = pair(ARCHITECTURES["best"])
+    images = some_pictures(20)
+    for _ in range(2):
+        outputs = [network(images) for network in (plain, fast)]
+        for output in outputs:
+            output.sum().backward()
+        other = paddle.create_parameter(plain.conv2.weight.shape, "float32")
+        for network in (plain, fast):
+            network.conv2.weight = other
+    assert_close(*reversed(outputs))
+
+
+def test_frozen_parameters_get_no_gradient_and_the_others_theirs():
+    plain, fast = pair(ARCHITECTURES["best"])
+    images = some_pictures(20)
+    for network in (plain, fast):
+        network.conv1.weight.stop_gradient = True
+        network.norm2.bias.stop_gradient = True
+        network(images).square().sum().backward()
+    assert fast.conv1.weight.grad is None
+    assert fast.norm2.bias.grad is None
+    assert_close(fast.conv2.weight.grad, plain.conv2.weight.grad)
+    assert_close(fast.norm1.weight.grad, plain.norm1.weight.grad)
+
+
+def test_a_norm_in_eval_mode_keeps_its_statistics():
+    plain, fast = pair(ARCHITECTURES["default"])
+    images = some_pictures(20)
+    for network in (plain, fast):
+        network.norm1.eval()
+    assert_close(fast(images), plain(images))
+    np.testing.assert_array_equal(fast.norm1._mean.numpy(), 0)
+
+
+@pytest.mark.parametrize("is_strided", [False, True])
+def test_pictures_that_nobody_keeps_are_kept_until_the_gradients_are_known(is_strided):
+    plain, fast = pair(ARCHITECTURES["tutorial"])
+    pictures = some_pictures(24).numpy()
+    losses = []
+    for network in (plain, fast):
+        if is_strided:
+            wide = paddle.to_tensor(np.repeat(pictures, 2, axis=0))
+            output = network(wide[::2])
+            del wide
+        else:
+            output = network(paddle.to_tensor(pictures))
+        losses.append(output.square().sum())
+    # What is freed would be taken by these.
+    others = [paddle.full(pictures.shape, 9.0) for _ in range(8)]
+    for loss in losses:
+        loss.backward()
+    assert len(others) == 8
+    assert_close(fast.conv1.weight.grad, plain.conv1.weight.grad)
+    assert_close(fast.conv1.bias.grad, plain.conv1.bias.grad)
+
+
+@pytest.mark.parametrize("shape", [[20, 1, 14, 14], [20, 28, 28], [20, 2, 28, 28]])
+def test_pictures_of_another_shape_are_refused_as_paddle_refuses_them(shape):
+    fast = pair(ARCHITECTURES["tutorial"])[1]
+    with pytest.raises(ValueError, match=r"\S"):
+        fast(paddle.zeros(shape))
+
+
+def test_pictures_of_another_type_are_not_taken_for_floats():
+    plain, fast = pair(ARCHITECTURES["tutorial"])
+    for network in (plain, fast):
+        network.to(dtype="float64")
+    images = some_pictures(20).astype("float64")
+    assert_close(fast(images), plain(images))
+
+
+def test_training_without_gradients_updates_the_statistics():
+    plain, fast = pair(ARCHITECTURES["default"])
+    images = some_pictures(20)
+    for network in (plain, fast):
+        with paddle.no_grad():
+            network(images)
+    assert_close(fast.norm2._mean, plain.norm2._mean)
 
 
 def test_two_passes_before_the_gradients_do_not_disturb_each_other():

@@ -12,7 +12,8 @@ from app.replicas import Replicas
 
 def make_network(**options) -> TwoConvNet:
     paddle.seed(3)
-    network = TwoConvNet((4, 6), 3, "stride", hidden=8, **options)
+    choices = {"channels": (4, 6), "kernel_size": 3, "downsampling": "stride", "hidden": 8, **options}
+    network = TwoConvNet(**choices)
     accelerate(network)
     return network
 
@@ -36,8 +37,13 @@ def train(network: TwoConvNet, workers: int, counts=(32, 31, 2, 1)) -> list[floa
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_several_threads_train_as_one(workers):
-    alone, together = make_network(), make_network()
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"channels": (16, 32), "kernel_size": 5}, {"channels": (16, 16), "downsampling": "max-pool"}],
+    ids=["few channels", "sixteens of channels", "pooled"],
+)
+def test_several_threads_train_as_one(workers, choices):
+    alone, together = make_network(**choices), make_network(**choices)
     losses = train(alone, 1)
     np.testing.assert_allclose(train(together, workers), losses, rtol=1e-5)
     for name, tensor in alone.state_dict().items():
