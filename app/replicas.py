@@ -1,7 +1,7 @@
 """Threads of one process that train a network together: each takes its share of every batch.
 
-Paddle's, oneDNN's and NumPy's operations release the interpreter's lock, so that each thread keeps a core busy. Unlike
-processes, threads cost no start-up time and no messages.
+Paddle's, oneDNN's and NumPy's operations release the interpreter's lock, so that each thread keeps a core
+busy. Unlike processes, threads cost no start-up time and no messages.
 """
 
 from __future__ import annotations
