@@ -30,7 +30,7 @@ def find(task: str, preset: str, rounds: Rounds) -> list[Finding]:
         part: statistics.median(one[PROFILED]["parts"][part] for one in rounds)
         for part in rounds[0][PROFILED]["parts"]
     }
-    shares = ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in parts.items())
+    shares = ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in parts.items() if seconds > 0)
     total = 1000 * median_of(rounds, PROFILED, "seconds")
     return [
         Finding(f"{what}, one thread, ms", f"{total:.1f}: {shares}"),
