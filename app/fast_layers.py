@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
 
@@ -30,12 +31,15 @@ from app.onednn import Buffer, Description, Layout, Memory, Primitive
 # mode there are plans for multiples of it only: the pictures of pages come in all numbers.
 _WORTHWHILE = 16
 
-# How many idle plans are kept: a training run needs one for a full batch and one for the last, and two for
-# validation, twice with two threads.
-_PLANS_KEPT = 8
+# For how many pictures idle plans are kept, the newest always. With the preset `best`, a picture takes up to
+# half a megabyte.
+_PICTURES_KEPT = 1000
 
-# Plans of networks like these have been compared with Paddle's layers in this process.
-_COMPARED: set[tuple[str, bool]] = set()
+# Whether oneDNN agreed with Paddle on features like these when this process first met them.
+_AGREEMENT: dict[tuple[object, ...], bool] = {}
+
+# How far its results may be from Paddle's, as a share: a near tie of a maximum may go either way.
+_TOLERANCE = 1e-2
 
 # By the number of their dimensions: biases and norms, kernels.
 _PARAMETER_TAGS = {1: onednn.VECTOR, 4: onednn.PLAIN}
@@ -51,15 +55,16 @@ class FastFeatures:
     """`TwoConvNet.features` of a network, by oneDNN where that can do it, else by Paddle.
 
     Several threads may call it in eval mode at the same time. Batch norm's running statistics are kept as
-    Paddle keeps them. Hooks on the layers that it stands for do not run.
+    Paddle keeps them. Hooks on the layers that it stands for do not run. In training, the gradients of all
+    parameters are to be asked for at once, and once: Paddle's `PyLayer` knows no more.
     """
 
     def __init__(self, network: TwoConvNet) -> None:
         # The network has this object; holding it in turn would leave both to the garbage collector.
         self._network = weakref.ref(network)
         self._is_supported = True
-        # Its methods used here are atomic: threads need no lock.
-        self._idle_plans: deque[Plan] = deque(maxlen=_PLANS_KEPT)
+        # The oldest come first. Its methods are atomic: threads need no lock.
+        self._idle_plans: deque[Plan] = deque()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FastFeatures:
         """Return the features of the copy that is being made of the network."""
@@ -73,7 +78,9 @@ class FastFeatures:
         plan = self._take_plan(network, stages, images) if self._suits(network, stages, images) else None
         if plan is None:
             return TwoConvNet.features(network, images)
-        if plan.training and paddle.is_grad_enabled():
+        is_frozen = all(parameter.stop_gradient for parameter in plan.parameters)
+        if plan.training and paddle.is_grad_enabled() and not is_frozen:
+            # Paddle finds out from the arguments which gradients there are.
             result: paddle.Tensor = _Features.apply(images, *plan.parameters, self, plan)
             return result
         features = plan.forward(_padded(images, plan.count))[: len(images)]
@@ -81,16 +88,22 @@ class FastFeatures:
         return features
 
     def _suits(self, network: TwoConvNet, stages: Sequence[Stage], images: paddle.Tensor) -> bool:
-        """Whether oneDNN may do this: it knows neither the pictures' gradient nor any in eval mode."""
-        training, has_gradient = network.training, paddle.is_grad_enabled()
-        tensors = [images, *(parameter for stage in stages for parameter in stage.parameters)]
+        """Whether this can be left to oneDNN, and is worth it.
+
+        Of gradients, plans know those of the parameters in training only.
+        """
+        training = network.training
+        has_known_gradients = training and images.stop_gradient
+        parameters = [parameter for stage in stages for parameter in stage.parameters]
         return (
             self._is_supported
             and paddle.in_dynamic_mode()
             and list(images.shape[1:]) == [1, SIDE, SIDE]
             and len(images) >= (1 if training else _WORTHWHILE)
-            and not (has_gradient and not (training and images.stop_gradient))
-            and all(each.dtype == paddle.float32 and each.place.is_cpu_place() for each in tensors)
+            and (has_known_gradients or not paddle.is_grad_enabled())
+            and all(each.dtype == paddle.float32 for each in (images, *parameters))
+            and all(each.place.is_cpu_place() for each in (images, *parameters))
+            and all(each.is_contiguous() for each in parameters)
             and all(stage.norm is None or stage.norm.training == training for stage in stages)
         )
 
@@ -114,16 +127,21 @@ class FastFeatures:
         except onednn.UnsupportedError:
             self._is_supported = False
             return None
-        kind = (str(network.architecture), training)
-        if kind not in _COMPARED:
-            self._is_supported = agrees(plan, network, _padded(images, count))
-            _COMPARED.add(kind)
+        kind = (training, *(stage.kind for stage in stages))
+        if kind not in _AGREEMENT:
+            verdict = agrees(plan, network, _padded(images, count))
+            if verdict is None:
+                return plan
+            _AGREEMENT[kind] = verdict
+        self._is_supported = _AGREEMENT[kind]
         return plan if self._is_supported else None
 
     def give_back(self, plan: Plan) -> None:
         """Keep a plan for the next pictures of the same number."""
         plan.images = None
         self._idle_plans.append(plan)
+        while len(kept := list(self._idle_plans)) > 1 and sum(each.count for each in kept) > _PICTURES_KEPT:
+            self._idle_plans.popleft()
 
 
 class _Features(PyLayer):
@@ -138,7 +156,9 @@ class _Features(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> tuple[Optional[paddle.Tensor], ...]:
-        plan = ctx.plan
+        plan, ctx.plan = ctx.plan, None
+        if plan is None:
+            raise RuntimeError("the gradients of fast layers can be computed once for each pass")
         gradients = plan.backward(gradient)
         ctx.owner.give_back(plan)
         # Paddle wants none for what is frozen.
@@ -149,23 +169,46 @@ class _Features(PyLayer):
 def _padded(images: paddle.Tensor, count: int) -> paddle.Tensor:
     """Return the pictures with as many blank ones after them as make `count`."""
     missing = count - len(images)
-    return paddle.concat([images, paddle.zeros([missing, 1, SIDE, SIDE])]) if missing else images
+    return paddle.concat([images, paddle.zeros([missing, 1, SIDE, SIDE], "float32")]) if missing else images
 
 
-def agrees(plan: Plan, network: TwoConvNet, images: paddle.Tensor) -> bool:
-    """Whether a plan computes what Paddle's layers do; batch norm's running statistics stay as they are."""
+def agrees(plan: Plan, network: TwoConvNet, images: paddle.Tensor) -> Optional[bool]:
+    """Whether a plan computes the features that Paddle's layers do, None if those are not finite numbers.
+
+    Batch norm's running statistics stay as they are.
+    """
     norms = [stage.norm for stage in stages_of(network) if stage.norm is not None]
     statistics = [memory_of(each) for norm in norms for each in (norm._mean, norm._variance)]
     before = [values.copy() for values in statistics]
-    results = []
-    for compute in (plan.forward, lambda pictures: TwoConvNet.features(network, pictures)):
-        with paddle.no_grad():
-            results.append(compute(images).numpy())
-        for values, old in zip(statistics, before):
-            values[...] = old
-    actual, expected = results
-    tolerance = 1e-3 * float(np.abs(expected).max())
-    return bool(np.allclose(actual, expected, rtol=1e-3, atol=tolerance, equal_nan=True))
+    with paddle.no_grad():
+        features = (plan.forward(images), TwoConvNet.features(network, images))
+    for values, old in zip(statistics, before):
+        values[...] = old
+    return _are_close(*(_flat([each]) for each in features))
+
+
+def gradients_agree(plan: Plan, network: TwoConvNet, images: paddle.Tensor) -> Optional[bool]:
+    """The same of the gradients that a plan for training computes of the network's parameters.
+
+    Not for two threads at the same time: Paddle's `grad` is for one.
+    """
+    stages = stages_of(network)
+    features = plan.forward(images)
+    upstream = paddle.cos(paddle.arange(features.size, dtype="float32")).reshape(features.shape)
+    parameters = [parameter for stage in stages for parameter in stage.parameters]
+    expected = paddle.grad([TwoConvNet.features(network, images)], parameters, [upstream])
+    return _are_close(_flat(plan.backward(upstream)), _flat(expected))
+
+
+def _are_close(actual: NDArray[Any], expected: NDArray[Any]) -> Optional[bool]:
+    if not np.isfinite(expected).all():
+        return None
+    return bool(np.linalg.norm(actual - expected) <= _TOLERANCE * np.linalg.norm(expected))
+
+
+def _flat(tensors: Sequence[paddle.Tensor]) -> NDArray[Any]:
+    """Return the values of all tensors in one row."""
+    return np.concatenate([tensor.numpy().ravel() for tensor in tensors])
 
 
 @dataclass(frozen=True)
@@ -183,6 +226,12 @@ class Stage:
         """The weights, then what there is of a bias and of the norm's scale and shift."""
         norm = [] if self.norm is None else [self.norm.weight, self.norm.bias]
         return [self.weight, *([] if self.bias is None else [self.bias]), *norm]
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What the choice of oneDNN's code depends on."""
+        options = (self.bias is None, self.norm is None, self.is_pooled, self.padding)
+        return (*self.weight.shape, *options)
 
 
 def stages_of(network: TwoConvNet) -> list[Stage]:
@@ -260,7 +309,7 @@ class Plan:
         """Whether it is for so many pictures, and these parameters and norms are its own."""
         parameters = [each for stage in stages for each in stage.parameters]
         return (
-            (self.count, self.training) == (count, training)
+            (self.count, self.training, len(self.parameters)) == (count, training, len(parameters))
             and all(mine is theirs for mine, theirs in zip(self.parameters, parameters))
             and all(mine is stage.norm for mine, stage in zip(self._norms, stages))
         )
@@ -269,6 +318,7 @@ class Plan:
         """Return the features, [N, F]."""
         # The gradient of the first kernels needs the pictures once more.
         self.images = images.contiguous()
+        self._version = self.images.inplace_version
         self._operations[0].source.place(self.images.data_ptr())
         for operation in self._operations:
             operation.forward()
@@ -279,6 +329,8 @@ class Plan:
 
     def backward(self, gradient: paddle.Tensor) -> list[paddle.Tensor]:
         """Return the gradients of `parameters` from that of the features, after `forward`."""
+        if self.images is None or self.images.inplace_version != self._version:
+            raise RuntimeError("the pictures have changed since the features were computed")
         gradient = gradient.contiguous()
         self._gradient.place(gradient.data_ptr())
         self._enter.run()

@@ -329,16 +329,18 @@ def _describe_onednn() -> str:
     import paddle
 
     from app import onednn
-    from app.fast_layers import agrees, make_plan, stages_of
+    from app.fast_layers import agrees, gradients_agree, make_plan, stages_of
     from app.models import TwoConvNet
 
-    network = TwoConvNet()
-    try:
-        plan = make_plan(stages_of(network), 16, training=True)
-    except onednn.UnsupportedError as error:
-        return f"not used ({error}): Paddle's own layers compute the convolutions"
-    if not agrees(plan, network, paddle.rand([16, 1, 28, 28])):
-        return f"{onednn.version()}, not used (it computes wrongly): Paddle's own layers do the convolutions"
+    images = paddle.rand([16, 1, 28, 28])
+    paddles_own = "Paddle's own layers compute the convolutions"
+    for network in (TwoConvNet(), TwoConvNet((16, 32), downsampling="stride", batch_norm=True)):
+        try:
+            plan = make_plan(stages_of(network), len(images), training=True)
+        except onednn.UnsupportedError as error:
+            return f"not used ({error}): {paddles_own}"
+        if not (agrees(plan, network, images) and gradients_agree(plan, network, images)):
+            return f"{onednn.version()}, not to be trusted (its results are wrong): {paddles_own}"
     return f"{onednn.version()} (of Paddle's wheel; it computes the convolutions, and rightly)"
 
 

@@ -8,7 +8,7 @@ from paddle.nn.functional import cross_entropy
 
 from app import onednn
 from app.checkpoint import get_state
-from app.fast_layers import FastFeatures, accelerate, agrees, make_plan, stages_of
+from app.fast_layers import FastFeatures, accelerate, agrees, gradients_agree, make_plan, stages_of
 from app.models import TwoConvNet
 
 ARCHITECTURES = {
@@ -107,6 +107,53 @@ def test_a_plan_that_computes_something_else_is_found_out(training):
     assert not agrees(make_plan(stages_of(other), 16, training), network, images)
     for name, values in get_state(network).items():
         np.testing.assert_array_equal(values, before[name])
+
+
+@needs_onednn
+def test_wrong_gradients_are_found_out():
+    network = TwoConvNet(**ARCHITECTURES["best"])
+    images = some_pictures(16)
+    plan = make_plan(stages_of(network), 16, training=True)
+    assert gradients_agree(plan, network, images)
+    # The first convolution's gradients follow from the second's, which is no longer computed.
+    del plan._operations[3]._backward_steps[-2:]
+    assert not gradients_agree(plan, network, images)
+
+
+@needs_onednn
+def test_what_is_no_number_says_nothing():
+    network = TwoConvNet(**ARCHITECTURES["tutorial"])
+    network.conv2.bias.set_value(paddle.full_like(network.conv2.bias, float("inf")))
+    assert agrees(make_plan(stages_of(network), 16, training=True), network, some_pictures(16)) is None
+
+
+def test_pictures_changed_before_the_gradients_are_known_are_refused():
+    fast = pair(ARCHITECTURES["tutorial"])[1]
+    images = some_pictures(20)
+    loss = fast(images).sum()
+    images.fill_(3.0)
+    # Paddle wraps what is raised in a `PyLayer`.
+    with pytest.raises(OSError, match="changed since"):
+        loss.backward()
+
+
+def test_a_bias_taken_away_counts():
+    plain, fast = pair(ARCHITECTURES["tutorial"])
+    images = some_pictures(20)
+    for network in (plain, fast):
+        network.conv2.bias.set_value(paddle.ones_like(network.conv2.bias))
+        network(images).sum().backward()
+        network.conv2.bias = None
+    assert_close(fast(images), plain(images))
+
+
+def test_many_numbers_of_pictures_do_not_fill_the_memory():
+    fast = pair(ARCHITECTURES["tutorial"])[1]
+    fast.eval()
+    with paddle.no_grad():
+        for count in range(400, 800, 50):
+            fast(some_pictures(count))
+    assert sum(plan.count for plan in fast.features._idle_plans) <= 1000
 
 
 def test_the_parameters_stay_the_networks_own():
