@@ -546,7 +546,9 @@ class _Norm(_Operation):
             super().forward()
             return
         super().forward()
-        for buffer, statistic in zip(self._batch, running):
-            values = memory_of(statistic)
-            values *= self._norm._momentum
-            values += (1 - self._norm._momentum) * buffer.values[: len(values)]
+        # Whether a run diverges is said elsewhere, once.
+        with np.errstate(all="ignore"):
+            for buffer, statistic in zip(self._batch, running):
+                values = memory_of(statistic)
+                values *= self._norm._momentum
+                values += (1 - self._norm._momentum) * buffer.values[: len(values)]

@@ -78,8 +78,6 @@ def prepare() -> tuple[Setting, ...]:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     # Paddle lets every library's notes through to the terminal; this one's is of its first start.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    # A run that diverges is told so once, and not by the running statistics of its norms.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"app\.fast_layers")
     settings = (
         _set_variable(
             "OMP_NUM_THREADS", "1", f"{available_cores()} cores are used by as many threads of the program"
