@@ -174,15 +174,23 @@ def test_seeds_differ_by_purpose_and_counters_and_are_always_the_same():
     )
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as Python handles it, also where a shell started the tests in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_first_signal_is_a_request_and_the_handler_is_put_back():
-    before = signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
         assert stop.signal_number is None
         signal.raise_signal(signal.SIGINT)
         assert stop.signal_number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_paths_start_at_the_repository():
