@@ -176,7 +176,7 @@ def test_seeds_differ_by_purpose_and_counters_and_are_always_the_same():
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C as Python handles it, also where a shell started the tests in the background, which ignores it."""
+    """Ctrl-C as Python handles it, also if a shell started the tests in the background, ignoring it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
