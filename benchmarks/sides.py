@@ -191,6 +191,7 @@ def _watch(optimizer: Any) -> dict[str, float]:
 
         return run
 
+    # In this process, which does nothing else, every operation is to be timed: mypy sees a method replaced.
     onednn.Primitive.run = watched(  # type: ignore[method-assign]
         onednn.Primitive.run, lambda primitive: kinds.get(primitive.name, others)
     )

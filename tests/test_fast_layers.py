@@ -156,6 +156,20 @@ def test_many_numbers_of_pictures_do_not_fill_the_memory():
     assert sum(plan.count for plan in fast.features._idle_plans) <= 1000
 
 
+@needs_onednn
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["tutorial", "default", "best"])
+def test_the_presets_networks_are_left_to_onednn(name, training):
+    fast = pair(ARCHITECTURES[name])[1]
+    fast.train() if training else fast.eval()
+    with paddle.set_grad_enabled(training):
+        output = fast(some_pictures(16))
+    if training:
+        output.sum().backward()
+    (plan,) = fast.features._idle_plans
+    assert (plan.count, plan.training) == (16, training)
+
+
 def test_the_parameters_stay_the_networks_own():
     network = TwoConvNet(**ARCHITECTURES["default"])
     before = dict(network.state_dict())

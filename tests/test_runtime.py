@@ -53,6 +53,7 @@ def test_the_module_reports_what_it_found_and_did():
     assert shown["cores"].split()[1] == str(available_cores())
     assert shown["OMP_NUM_THREADS"].split()[1] == "1"
     assert "rightly" in shown["oneDNN"] or "Paddle's own layers compute" in shown["oneDNN"]
+    assert "wrong" not in shown["oneDNN"]
     assert "matrix product" in lines[-1]
 
 
