@@ -18,16 +18,20 @@ _SEARCH_SIDE = 400
 _SLOPES = np.linspace(-0.2, 0.2, 21)
 
 # Shares of the picture's side: how long a straight run must be to be part of a line, how thick a line may be,
-# and how long it must be in all.
+# how long it must be in all, and how long to be followed farther.
 _RUN = 0.3
 _THICKEST = 0.03
 _LONGEST_STROKE = 0.6
+_LONG_ENOUGH = 0.4
 
 # In a strip, so many times as long as broad, strokes may reach from one long side to the other.
 _STRIP = 2.5
 
+# A table's cell has two lines in a direction at most, its own; so many make ruled or squared paper.
+_RULED = 3
+
 # Printed lines do not come in more pieces than this: what does is the grain of the paper.
-_MOST_PIECES = 150
+_MOST_PIECES = 400
 
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
@@ -37,8 +41,8 @@ _FRAME_ZONE = 0.22
 _FRAME_THICKEST = 0.1
 _FRAME_COVERED = 0.9
 
-# Ink upon a line is darker than the line by this factor.
-_DARKER = 1.5
+# Ink upon a line is darker than the line by this factor; and lines are as dark as all of them, to within this.
+_DARKER, _ALIKE = 1.5, 1.2
 
 
 def remove_lines(density: Density, low: float) -> Density:
@@ -48,13 +52,39 @@ def remove_lines(density: Density, low: float) -> Density:
         density: float32 [height, width], 0 for paper, 1 for full ink.
         low: what counts as ink.
     """
-    density = remove_frame(density, low)
-    height, width = density.shape
-    cleaned = _remove_level_lines(density, low) if width > height / _STRIP else density
+    lines = find_lines(density, low)
+    if max(map(count_lines, lines)) < _RULED:
+        framed = density
+        density = remove_frame(density, low)
+        if density is not framed:
+            lines = find_lines(density, low)
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
-    upright = _remove_level_lines(turned, low).T if height > width / _STRIP else density
-    return np.minimum(cleaned, upright)
+    (level, level_width), (upright, upright_width) = _printed(density, lines[0]), _printed(turned, lines[1])
+    cleaned = np.minimum(_without(density, level, level_width), _without(turned, upright, upright_width).T)
+    # Where two lines cross, each mends the other.
+    cleaned[level & upright.T] = 0
+    return cleaned
+
+
+def find_lines(density: Density, low: float) -> tuple[Mask, Mask]:
+    """Return where level printed lines are, and upright ones in the picture turned about its diagonal.
+
+    In a strip there are none from one long side to the other.
+    """
+    height, width = density.shape
+    nothing = np.zeros_like(density, np.uint8)
+    level = find_level_lines(density, low) if width > height / _STRIP else nothing
+    turned = np.ascontiguousarray(density.T)
+    return level, find_level_lines(turned, low) if height > width / _STRIP else nothing.T
+
+
+def count_lines(lines: Mask) -> int:
+    """Return how many level lines there are: what most of a few columns cross."""
+    width = lines.shape[1]
+    columns = np.pad(lines[:, [width // 4, width // 2, 3 * width // 4]], ((1, 0), (0, 0)))
+    begins = (columns[1:] > columns[:-1]).sum(axis=0)
+    return int(np.median(begins))
 
 
 def remove_frame(density: Density, low: float) -> Density:
@@ -127,24 +157,31 @@ def _erase(density: Density, is_line: NDArray[np.bool_], thickness: int) -> Dens
     return np.where(is_line, np.minimum(bridge(cleaned, thickness), density), cleaned).astype(np.float32)
 
 
-def _remove_level_lines(density: Density, low: float) -> Density:
-    lines = find_level_lines(density, low)
-    if not lines.any():
-        return density
+def _printed(density: Density, lines: Mask) -> tuple[NDArray[np.bool_], int]:
+    """Return which pixels of level lines are printed and not written, and how thick the lines are."""
+    is_printed = np.zeros(density.shape, bool)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
-    if count > _MOST_PIECES:
+    if count == 1 or count > _MOST_PIECES:
+        return is_printed, 1
+    parts: list[tuple[tuple[slice, slice], NDArray[np.bool_]]] = []
+    for x, y, width, height, _ in stats[1:]:
+        place = slice(y, y + height), slice(x, x + width)
+        parts.append((place, labels[place] == len(parts) + 1))
+    darkness = [np.where(part, density[place], 0).max(axis=0) for place, part in parts]
+    # A piece of a line may be all ink; all lines are not.
+    usual = np.median(np.concatenate(darkness))
+    for (place, part), own in zip(parts, darkness):
+        darkest = _DARKER * min(np.median(own), _ALIKE * usual)
+        is_printed[place] |= part & (density[place] < darkest)
+    return is_printed, round(max(1.0, *(stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH])))
+
+
+def _without(density: Density, is_printed: NDArray[np.bool_], thickness: int) -> Density:
+    """Return the density without level lines, with the strokes mended that cross them."""
+    if not is_printed.any():
         return density
-    is_line = np.zeros(density.shape, bool)
-    thickness = 1.0
-    for label in range(1, count):
-        x, y, width, height, area = stats[label]
-        part = labels[y : y + height, x : x + width] == label
-        values = density[y : y + height, x : x + width]
-        own = float(np.median(np.where(part, values, 0).max(axis=0)))
-        is_line[y : y + height, x : x + width] |= part & (values < _DARKER * own)
-        thickness = max(thickness, area / width)
-    cleaned = np.where(is_line, 0, density).astype(np.float32)
-    return np.where(is_line, np.minimum(bridge(cleaned, round(thickness)), density), cleaned)
+    cleaned = np.where(is_printed, 0, density).astype(np.float32)
+    return np.where(is_printed, np.minimum(bridge(cleaned, thickness), density), cleaned)
 
 
 def find_level_lines(density: Density, low: float) -> Mask:
@@ -160,7 +197,7 @@ def find_level_lines(density: Density, low: float) -> Mask:
     straight = _straight_runs(thin, max(5, round(_RUN * size[0])))
     if not straight.any():
         return np.zeros(density.shape, np.uint8)
-    lines: Mask = cv2.dilate(_only_lines(straight), np.ones((3, 1), np.uint8))
+    lines: Mask = cv2.dilate(_lengthen(_only_lines(straight), thin), np.ones((3, 1), np.uint8))
     if scale < 1:
         lines = cv2.resize(lines, (width, height), interpolation=cv2.INTER_NEAREST)
     return lines
@@ -206,6 +243,24 @@ def _only_lines(straight: Mask) -> Mask:
         is_printed[0] = False
     printed: Mask = (is_printed[labels] & (straight > 0)).astype(np.uint8)
     return printed
+
+
+def _lengthen(lines: Mask, thin: Mask) -> Mask:
+    """Return the lines with what follows in their direction, where digits have cut it off: it is thin, too."""
+    width = lines.shape[1]
+    joined = cv2.morphologyEx(lines, cv2.MORPH_CLOSE, np.ones((3, max(3, width // 4)), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    longer = lines.copy()
+    across = np.arange(width)
+    for label in range(1, count):
+        if stats[label, cv2.CC_STAT_WIDTH] < _LONG_ENOUGH * width:
+            continue
+        rows, columns = np.nonzero((labels == label) & (lines > 0))
+        middle = np.polynomial.Polynomial.fit(columns, rows, 1)(across)
+        half = 0.5 * len(rows) / len(np.unique(columns)) + 0.5
+        near = np.abs(np.arange(len(lines))[:, np.newaxis] - middle) <= half
+        longer |= near & thin
+    return longer
 
 
 def bridge(density: Density, thickness: int) -> Density:

@@ -80,6 +80,10 @@ _MOST = 0.75
 # that is not paper where there is a digit on it, and of a framed area that is.
 _ALL_ROUND, _DOTS, _MOSTLY = 0.95, 0.002, 0.7
 
+# How much less likely than others ink may be in which there are boxes drawn round digits, and still be right;
+# and what share of the strongest contrast is too faint to tell how long the strokes are: noise.
+_BOXED, _FAINTER = 0.5, 0.6
+
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
 
@@ -176,22 +180,36 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     found: list[Found] = []
     for light_on_dark in (False, True):
         found += search_all(working, light_on_dark, page)
-        is_small = min(working.shape[:2]) < _SMALL_PICTURE
-        if not is_small and max((one.likelihood for one in found), default=-1.0) > _CLEAR:
+        # In a small picture or a dark one, crumbs of the paper may look like writing.
+        is_clear = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
+        if is_clear and likeliest(found) > _CLEAR:
             break
     # What is in a box drawn round digits is no blob with holes in the shape of digits.
-    found = [one for one in found if one.layout.boxes] or found
+    boxed = [one for one in found if one.layout.boxes]
+    found = boxed if boxed and likeliest(boxed) > likeliest(found) - _BOXED else found
     found = [one for one in found if not is_paper(writing(one.layout))] or found
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
     most = max((one.contrast for one in found), default=1.0)
-    longest = max((stroke_length(one.layout) for one in found), default=1.0)
+    clearest = [one for one in found if one.contrast > _FAINTER * most]
+    longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
     if max(page.size) <= _TINY:
         found = [charge_unread(one, _UNREAD_TINY) for one in found]
     guesses = []
     for one in found:
-        share = one.contrast / most * stroke_length(one.layout) / longest
+        share = one.contrast / most * min(1.0, stroke_length(one.layout) / longest)
         guesses.append(to_guess(one, one.likelihood + 0.5 * float(np.log(share)), fine, page, keep_stages))
     return guesses
+
+
+def likeliest(found: Sequence[Found]) -> float:
+    """Return the likelihood of the likeliest; -1 if there is none."""
+    return max((one.likelihood for one in found), default=-1.0)
+
+
+def is_mostly_light(pixels: Pixels) -> bool:
+    """Whether most of a picture is nearer to its lightest than to its darkest part."""
+    dark, middle, light = np.quantile(to_grey(pixels)[::4, ::4], (0.01, 0.5, 0.99))
+    return bool(middle > (dark + light) / 2)
 
 
 def stroke_length(layout: Layout) -> float:
