@@ -38,6 +38,9 @@ _DIGIT_COST = 0.3
 _INK_WEIGHT = 1.5
 _SCORE_WEIGHT, _SUREST = 1.75, 2.5
 
+# The sureness below which a line of writing beside others is none: an edge of the desk, a smear.
+_CRUMB = 0.5
+
 # What each digit but the first costs in pictures with sides of at most so many pixels that are not wide.
 _FURTHER_DIGIT, _SMALL_SIDE = 1.0, 64
 
@@ -188,6 +191,8 @@ class Recognizer:
             costs = -np.log(softmax(rows).max(axis=1)) + [cut.strangeness for cut in guess.candidates]
             chosen = [pick_one(guess, costs)] if self._single else cut_lines(guess, costs)
             sureness = np.minimum(scores_of(rows[chosen]) / max(self._least_score, 1.0), _SUREST)
+            kept = without_crumbs([guess.candidates[index].line for index in chosen], sureness)
+            chosen, sureness = [chosen[index] for index in kept], sureness[kept]
             merit = _INK_WEIGHT * guess.likelihood + float((_SCORE_WEIGHT * sureness - costs[chosen]).mean())
             if is_for_one(page.size):
                 merit -= _FURTHER_DIGIT * (len(chosen) - 1)
@@ -247,6 +252,19 @@ def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:
                 best[cut.last + 1] = cost, [*digits, index]
         chosen += best[count][1]
     return chosen
+
+
+def without_crumbs(lines: Sequence[int], sureness: NDArray[np.float64]) -> list[int]:
+    """Return which digits to keep: all, but for those of lines that hold nothing like a digit beside others.
+
+    Args:
+        lines: the line of each digit.
+        sureness: float64 [K], its score; 1 is the least that passes without a doubt.
+    """
+    best = {line: max(sureness[[one == line for one in lines]]) for line in lines}
+    if max(best.values()) < 1:
+        return list(range(len(lines)))
+    return [index for index, line in enumerate(lines) if best[line] >= _CRUMB]
 
 
 def pick_one(guess: Guess, costs: NDArray[np.float64]) -> int:

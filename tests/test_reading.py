@@ -181,3 +181,45 @@ def test_a_five_whose_bar_is_apart_is_one_digit(recognizer: Recognizer, tmp_path
     cv2.ellipse(picture, (175, 240), (60, 55), 0, -110, 130, 255, 14)
     cv2.line(picture, (165 + gap, 118 - gap // 3), (245 + gap, 112 - gap // 3), 255, 14)
     assert texts(recognizer, tmp_path, [picture] * 2) == ["5", "5"]
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.05])
+def test_digits_on_squared_paper_are_read_without_its_lines(
+    recognizer: Recognizer, tmp_path: Path, slope: float
+) -> None:
+    images, labels = make_strokes(20, seed=11)
+    pictures = []
+    for number, image in enumerate(images):
+        picture = np.zeros((600, 600), np.uint8)
+        for line in range(-100, 800, 140):
+            cv2.line(picture, (0, line), (599, round(line + slope * 599)), 90, 5)
+            cv2.line(picture, (line, 0), (round(line - slope * 599), 599), 90, 5)
+        digit = to_side(image, 220)
+        left, top = 60 + 15 * number, 340 - 13 * number
+        part = picture[top : top + 220, left : left + 220]
+        np.maximum(part, digit, out=part)
+        pictures.append(picture)
+    read = texts(recognizer, tmp_path, pictures)
+    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+
+
+def test_the_narrow_hole_of_a_thick_light_zero_is_no_ink(recognizer: Recognizer, tmp_path: Path) -> None:
+    picture = np.zeros((800, 800), np.uint8)
+    cv2.ellipse(picture, (400, 400), (220, 300), 0, 0, 360, 255, -1)
+    cv2.line(picture, (400, 300), (400, 500), 0, 16)
+    assert texts(recognizer, tmp_path, [picture] * 2) == ["0", "0"]
+
+
+def test_a_one_in_two_halves_and_a_low_five_belong_to_a_number(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    picture = np.zeros((400, 900), np.uint8)
+    for left in (80, 640):
+        cv2.polylines(picture, [np.array([(left, 120), (left + 90, 120), (left + 40, 300)])], False, 255, 16)
+    cv2.line(picture, (300, 118), (297, 190), 255, 16)
+    cv2.line(picture, (296, 222), (293, 300), 255, 16)
+    cv2.polylines(
+        picture, [np.array([(450, 230), (440, 262), (480, 270), (480, 296), (430, 300)])], False, 255, 12
+    )
+    cv2.line(picture, (466, 228), (560, 226), 255, 12)
+    assert texts(recognizer, tmp_path, [picture] * 2) == ["7157", "7157"]

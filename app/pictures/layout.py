@@ -18,9 +18,11 @@ Box = tuple[int, int, int, int]
 # A piece of ink within this share of a digit's height belongs to it: pencil skips, and pens run dry.
 _SKIP = 0.04
 
-# Shares of the height of the tallest digit: what is smaller is no digit of its own; how far a detached
-# stroke (the bar of a five) may be from its digit; how far apart two halves of one digit may be.
+# Shares of the height of the tallest digit: what is smaller is no digit of its own, or if it is so wide, what
+# is lower; how far a detached stroke (the bar of a five) may be from its digit; how far apart two halves of
+# one digit may be.
 _SMALLEST_DIGIT = 0.45
+_WIDE_DIGIT, _LOWEST_DIGIT = 0.7, 0.3
 _DETACHED, _FAR_DETACHED = 0.2, 0.6
 _HALVES_GAP = 0.3
 _STACKED_GAP = 0.12
@@ -327,36 +329,50 @@ def gap(first: Box, second: Box) -> float:
 def attach_small(groups: list[Piece], detached: float) -> list[Piece]:
     """Return the groups large enough for a digit, each with the small ones near it; drop the others.
 
+    Small ones that are far from all of these, but near one another, may be a digit together.
+
     `detached` is how far from its digit a small one may be, as a share of the tallest's height.
     """
     tallest = max(group.height for group in groups)
-    large = [group for group in groups if group.height >= _SMALLEST_DIGIT * tallest]
+    large = [group for group in groups if is_large(group, tallest)]
+    alone: list[Piece] = []
     for small in groups:
-        if small.height >= _SMALLEST_DIGIT * tallest:
+        if is_large(small, tallest):
             continue
         nearest = min(range(len(large)), key=lambda index: gap(large[index].box, small.box))
         owner = large[nearest]
         is_part = small.is_stroke and small.length > 0.06 * owner.length and small.width > 0.4 * owner.width
         if gap(owner.box, small.box) == 0 or (is_part and gap(owner.box, small.box) <= detached * tallest):
             large[nearest] = join([owner, small])
-    return large
+        elif is_part:
+            beside = [other for other in alone if gap(other.box, small.box) <= _DETACHED * tallest]
+            alone = [*(other for other in alone if other not in beside), join([small, *beside])]
+    return large + [group for group in alone if is_large(group, tallest)]
+
+
+def is_large(group: Piece, tallest: int) -> bool:
+    """Whether a group may be a digit beside one so tall: a five with a long bar is low, but wide."""
+    is_wide = group.side >= _WIDE_DIGIT * tallest and group.height >= _LOWEST_DIGIT * tallest
+    return group.height >= _SMALLEST_DIGIT * tallest or is_wide
 
 
 def stack_halves(groups: list[Piece]) -> list[Piece]:
     """Return the groups, those joined that are the upper and lower part of one digit, as of a broken five.
 
-    Digits of two lines have more room between them, and are together much taller than wide.
+    Digits of two lines have more room between them, and are together much taller than wide, and than others.
     """
     for upper in groups:
         for lower in groups:
+            rest = [group for group in groups if group not in (upper, lower)]
+            tallest = max((group.height for group in rest), default=0)
             whole = join([upper, lower])
             width = whole.box[2] - whole.box[0]
             shared = min(upper.box[2], lower.box[2]) - max(upper.box[0], lower.box[0])
             narrower = min(upper.box[2] - upper.box[0], lower.box[2] - lower.box[0])
             is_below = lower.box[1] > upper.box[1] + 0.5 * upper.height
             is_close = lower.box[1] - upper.box[3] < _STACKED_GAP * whole.height
-            if is_below and is_close and shared > 0.3 * narrower and whole.height < 2 * width:
-                rest = [group for group in groups if group not in (upper, lower)]
+            is_one = whole.height < 2 * width or whole.height < 1.25 * tallest
+            if is_below and is_close and shared > 0.3 * narrower and is_one:
                 return stack_halves([*rest, whole])
     return groups
 

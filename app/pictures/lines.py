@@ -41,7 +41,7 @@ _FRAME_ZONE = 0.22
 _FRAME_THICKEST = 0.1
 _FRAME_COVERED = 0.9
 
-# Ink upon a line is darker than the line by this factor; and lines are as dark as all of them, to within this.
+# Ink upon a line is darker than the line by this factor; and a line is as dark as all others, to within this.
 _DARKER, _ALIKE = 1.5, 1.2
 
 
@@ -246,7 +246,7 @@ def _only_lines(straight: Mask) -> Mask:
 
 
 def _lengthen(lines: Mask, thin: Mask) -> Mask:
-    """Return the lines with what follows in their direction, where digits have cut it off: it is thin, too."""
+    """Return the lines with what follows in their direction, where digits have cut it off: thin ink."""
     width = lines.shape[1]
     joined = cv2.morphologyEx(lines, cv2.MORPH_CLOSE, np.ones((3, max(3, width // 4)), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
