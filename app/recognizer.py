@@ -38,6 +38,9 @@ _DIGIT_COST = 0.3
 _INK_WEIGHT = 1.5
 _SCORE_WEIGHT, _SUREST = 1.75, 2.5
 
+# So many doubts are spelt out; a picture of a carpet would give dozens.
+_MOST_DOUBTS = 4
+
 # The sureness below which a line of writing beside others is none: an edge of the desk, a smear.
 _CRUMB = 0.5
 
@@ -293,6 +296,8 @@ def _doubt(
             doubtful.append(f"the {first.digit} may be {article} {second.digit} ({second.probability:.1%})")
         elif score < least_score:
             doubtful.append(f"the {first.digit} hardly looks like a digit")
+    if len(doubtful) > _MOST_DOUBTS:
+        doubtful[_MOST_DOUBTS:] = [f"and {len(doubtful) - _MOST_DOUBTS} more of {len(rankings)} are in doubt"]
     return ", ".join(doubtful) or None
 
 

@@ -27,6 +27,7 @@ from app.recognizer import (
     Recognizer,
     _doubt,
     find_checkpoint,
+    without_crumbs,
 )
 from app.runtime import REPOSITORY
 
@@ -146,6 +147,17 @@ def test_an_empty_picture_is_said_to_be_empty(tmp_path: Path, recognizer: Recogn
 )
 def test_a_low_score_is_a_doubt_and_says_which(second: float, score: float, warning: Optional[str]) -> None:
     assert _doubt([[Candidate(4, 1 - second), Candidate(9, second)]], [score], LEAST_SCORE) == warning
+
+
+def test_of_many_doubts_the_first_are_spelt_out() -> None:
+    place = [Candidate(4, 0.99), Candidate(9, 0.01)]
+    warning = _doubt([place] * 30, [LEAST_SCORE] + [0.0] * 29, LEAST_SCORE)
+    assert warning == ", ".join(["the 4 hardly looks like a digit"] * 4) + ", and 25 more of 30 are in doubt"
+
+
+def test_lines_without_a_digit_are_dropped_beside_others_only() -> None:
+    assert without_crumbs([0, 0, 1, 2], np.array([2.0, 0.1, 0.2, 0.6])) == [0, 1, 3]
+    assert without_crumbs([0, 1], np.array([0.9, 0.1])) == [0, 1]
 
 
 @pytest.mark.parametrize(
