@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -60,11 +60,19 @@ def remove_lines(density: Density, low: float) -> Density:
             lines = find_lines(density, low)
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
-    (level, level_width), (upright, upright_width) = _printed(density, lines[0]), _printed(turned, lines[1])
-    cleaned = np.minimum(_without(density, level, level_width), _without(turned, upright, upright_width).T)
-    # Where two lines cross, each mends the other.
-    cleaned[level & upright.T] = 0
-    return cleaned
+    level, upright = _printed(density, lines[0]), _printed(turned, lines[1])
+    thickness = max(level.thickness, upright.thickness)
+    crossings = _filled(lines[0], 2 * thickness) & _filled(lines[1], 2 * thickness).T
+    is_crossing = (crossings > 0) & (density < max(level.darkest, upright.darkest))
+    is_line = level.where | upright.where.T | is_crossing
+    if not is_line.any():
+        return density
+    cleaned = np.where(is_line, 0, density).astype(np.float32)
+    across_level = np.where(level.where | is_crossing, bridge(cleaned, level.thickness), 0)
+    turned = np.ascontiguousarray(cleaned.T)
+    across_upright = np.where(upright.where | is_crossing.T, bridge(turned, upright.thickness), 0).T
+    mended = np.minimum(np.maximum(across_level, across_upright), density)
+    return np.where(is_line, mended, cleaned).astype(np.float32)
 
 
 def find_lines(density: Density, low: float) -> tuple[Mask, Mask]:
@@ -157,31 +165,40 @@ def _erase(density: Density, is_line: NDArray[np.bool_], thickness: int) -> Dens
     return np.where(is_line, np.minimum(bridge(cleaned, thickness), density), cleaned).astype(np.float32)
 
 
-def _printed(density: Density, lines: Mask) -> tuple[NDArray[np.bool_], int]:
-    """Return which pixels of level lines are printed and not written, and how thick the lines are."""
-    is_printed = np.zeros(density.shape, bool)
+class Printed(NamedTuple):
+    """What is printed of level lines, and not written upon them."""
+
+    where: NDArray[np.bool_]
+    thickness: int
+    """In pixels."""
+
+    darkest: float
+    """The density that ink upon them has at least."""
+
+
+def _printed(density: Density, lines: Mask) -> Printed:
+    """Return what is printed where level lines were found; nothing if they are the grain of the paper."""
+    where = np.zeros(density.shape, bool)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
     if count == 1 or count > _MOST_PIECES:
-        return is_printed, 1
+        return Printed(where, 1, 0.0)
     parts: list[tuple[tuple[slice, slice], NDArray[np.bool_]]] = []
     for x, y, width, height, _ in stats[1:]:
         place = slice(y, y + height), slice(x, x + width)
         parts.append((place, labels[place] == len(parts) + 1))
     darkness = [np.where(part, density[place], 0).max(axis=0) for place, part in parts]
     # A piece of a line may be all ink; all lines are not.
-    usual = np.median(np.concatenate(darkness))
+    usual = _ALIKE * float(np.median(np.concatenate(darkness)))
     for (place, part), own in zip(parts, darkness):
-        darkest = _DARKER * min(np.median(own), _ALIKE * usual)
-        is_printed[place] |= part & (density[place] < darkest)
-    return is_printed, round(max(1.0, *(stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH])))
+        where[place] |= part & (density[place] < _DARKER * min(float(np.median(own)), usual))
+    thickness = round(max(1.0, *(stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH])))
+    return Printed(where, thickness, _DARKER * usual)
 
 
-def _without(density: Density, is_printed: NDArray[np.bool_], thickness: int) -> Density:
-    """Return the density without level lines, with the strokes mended that cross them."""
-    if not is_printed.any():
-        return density
-    cleaned = np.where(is_printed, 0, density).astype(np.float32)
-    return np.where(is_printed, np.minimum(bridge(cleaned, thickness), density), cleaned)
+def _filled(lines: Mask, gap: int) -> Mask:
+    """Return level lines with their gaps filled that are narrower than that many pixels."""
+    filled: Mask = cv2.morphologyEx(np.pad(lines, gap), cv2.MORPH_CLOSE, np.ones((1, gap + 1), np.uint8))
+    return filled[gap:-gap, gap:-gap]
 
 
 def find_level_lines(density: Density, low: float) -> Mask:
