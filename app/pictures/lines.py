@@ -36,10 +36,12 @@ _MOST_PIECES = 400
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
 
-# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares.
+# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares; and
+# how many there are at most.
 _FRAME_ZONE = 0.22
 _FRAME_THICKEST = 0.1
 _FRAME_COVERED = 0.9
+_MOST_FRAMES = 3
 
 # Ink upon a line is darker than the line by this factor; and a line is as dark as all others, to within this.
 _DARKER, _ALIKE = 1.5, 1.2
@@ -114,9 +116,14 @@ def _without_frame(density: Density, low: float) -> tuple[Density, set[int]]:
     cleaned = density
     removed = set()
     for turns in range(4):
-        line = _frame_line(np.rot90(density, turns), low)
-        if line is not None:
+        side = np.rot90(density, turns)
+        # A double line is two: the outer one may be found first.
+        for _ in range(_MOST_FRAMES):
+            line = _frame_line(side, low)
+            if line is None:
+                break
             removed.add(turns)
+            side = _erase(side, *line)
             cleaned = np.rot90(_erase(np.rot90(cleaned, turns), *line), -turns)
     touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
     is_tight = len(touched - removed) >= 2 and len(removed) < 3

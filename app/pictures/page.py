@@ -44,6 +44,9 @@ _SMALL_DIGIT = 80
 # less is left of the paper's grain around it.
 _HIGH, _LOW, _GRAIN = 0.5, 0.25, 0.15
 
+# The density of what is left when printed lines are gone, below which it is measured anew.
+_FAINT = 0.8
+
 # Likelihoods above which a guess is taken at once, and below which another is made.
 _CLEAR, _DOUBTFUL = -0.05, -0.2
 
@@ -77,8 +80,8 @@ _UNREAD_TINY, _TINY = 1.5, 64
 _MOST = 0.75
 
 # Shares of a picture's border that paper covers and digits cut out along their edges do not; and of its area
-# that is not paper where there is a digit on it, and of a framed area that is.
-_ALL_ROUND, _DOTS, _MOSTLY = 0.95, 0.002, 0.7
+# that is not paper where there is a digit on it, and of a framed area that is, without and with the digits.
+_ALL_ROUND, _DOTS, _MOSTLY, _SHEET = 0.95, 0.002, 0.7, 0.93
 
 # How much less likely than others ink may be in which there are boxes drawn round digits, and still be right;
 # and what share of the strongest contrast is too faint to tell how long the strokes are: noise.
@@ -305,6 +308,10 @@ def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Pag
         noise = ink.floor / full
         with page.stage("lines"):
             cleaned = remove_lines(density / np.float32(full), max(_LOW, noise))
+            # Beside black lines, pencil is faint; without them it is full ink.
+            left = full_density(cleaned, noise)
+            if 0 < left < _FAINT:
+                cleaned, full, noise = cleaned / np.float32(left), full * left, noise / left
         with page.stage("layout"):
             is_ink = hysteresis(cleaned, max(_LOW, noise), max(_HIGH, 1.3 * noise))
             layout = find_layout(is_ink, cleaned, _THICK if reach is None else _THIN)
@@ -374,13 +381,18 @@ def writing(layout: Layout) -> NDArray[np.bool_]:
 def is_paper(is_ink: NDArray[np.bool_]) -> bool:
     """Whether what was taken for ink is paper: it goes all round the picture, with more than dots in it.
 
-    In a frame that was removed, paper goes all round what is left, and fills most of it.
+    In a frame, paper goes all round what is in it, or fills a rectangle with a hole in it, and most of that.
     """
     left, top, right, bottom = ink_box(is_ink)
     rest = is_ink[top:bottom, left:right]
-    has_holes = bool((~rest).mean() > _DOTS)
-    is_around = border_share(is_ink) > _ALL_ROUND
-    return has_holes and (is_around or (border_share(rest) > _ALL_ROUND and rest.mean() > _MOSTLY))
+    if border_share(is_ink) > _ALL_ROUND:
+        return bool((~rest).mean() > _DOTS)
+    if rest.mean() < _MOSTLY:
+        return False
+    outlines, _ = cv2.findContours(rest.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros(rest.shape, np.uint8), outlines, -1, 1, cv2.FILLED)
+    is_sheet = bool(filled.mean() > _SHEET and (filled - rest).mean() > _DOTS)
+    return is_sheet or bool(border_share(rest) > _ALL_ROUND and (~rest).mean() > _DOTS)
 
 
 def border_share(is_ink: NDArray[np.bool_]) -> float:
