@@ -35,6 +35,9 @@ _BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.1, 5
 # wide as tall.
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 
+# How many times as long as broad a stroke under a digit is at least, if it underlines it.
+_LEVEL = 5
+
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
 
@@ -179,6 +182,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         if piece in boxes or is_no_stroke(piece, min(labels.shape), thickest)
     )
     pieces = [piece for piece in pieces if piece not in boxes]
+    pieces = [piece for piece in pieces if not any(is_underline(piece, other) for other in pieces)]
     main = choose_main(pieces, clutter)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
@@ -258,6 +262,17 @@ def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
     left, top, right, bottom = piece.box
     is_bent = right - left > 0.15 * shape[1] and bottom - top > 0.15 * shape[0]
     return is_bent and piece.outer > 0.9 * piece.area
+
+
+def is_underline(piece: Piece, digit: Piece) -> bool:
+    """Whether a piece is a level stroke under another one, at least as wide: that was underlined."""
+    left, top, right, _ = piece.box
+    across = digit.box[2] - digit.box[0]
+    is_level = right - left > _LEVEL * max(piece.width, 0.5 * piece.height)
+    is_under = digit.box[3] - 0.1 * digit.height <= top <= digit.box[3] + digit.height
+    shared = min(right, digit.box[2]) - max(left, digit.box[0])
+    is_wide = right - left > max(across, 0.4 * digit.height) and shared > 0.6 * across
+    return is_level and is_under and is_wide and digit.is_stroke and digit.height > 2 * piece.height
 
 
 def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:

@@ -36,12 +36,13 @@ _MOST_PIECES = 400
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
 
-# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares; and
-# how many there are at most.
+# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares;
+# how many there are at most; and the steps of the slopes that are tried: four up, four down.
 _FRAME_ZONE = 0.22
 _FRAME_THICKEST = 0.1
 _FRAME_COVERED = 0.9
 _MOST_FRAMES = 3
+_FRAME_SLOPE = 0.02
 
 # Ink upon a line is darker than the line by this factor; and a line is as dark as all others, to within this.
 _DARKER, _ALIKE = 1.5, 1.2
@@ -145,7 +146,7 @@ def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_
     corner = max(1, width // 25)
     best, found = _FRAME_COVERED, None
     # Of slopes that fit alike, the least: outside the picture anything fits.
-    for slope in sorted(np.linspace(-0.08, 0.08, 9), key=abs):
+    for slope in sorted(np.arange(-4, 5) * _FRAME_SLOPE, key=abs):
         # Each column is moved so that a line of this slope is level.
         drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
         source = np.arange(len(zone))[:, np.newaxis] + drop
@@ -160,7 +161,8 @@ def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_
         first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
         if last - first <= _FRAME_THICKEST * height + 2:
             rows = np.arange(height)[:, np.newaxis] - drop
-            best, found = float(share[row]), (rows <= last, int(last - first) + 2)
+            margin = round(0.25 * _FRAME_SLOPE * width)
+            best, found = float(share[row]), (rows <= last + margin, int(last - first) + 2 + margin)
     return found
 
 
