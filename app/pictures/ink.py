@@ -22,6 +22,9 @@ _NOISE_DEVIATIONS = 4.0
 _FLAT_SHARE, _FLAT_WITHIN = 0.6, 0.12
 _FLAT_EXPLAINED = 0.75
 
+# The length of the frame along which a desk or a shadow lies, in sides of a square of its size.
+_ALONG = 1.0
+
 # Added to the paper's level (of 255): on black paper, noise would become ink.
 _DARKNESS = 12.0
 
@@ -82,18 +85,19 @@ def _largest(planes: NDArray[Any]) -> NDArray[Any]:
 def quieten(density: Density, paper: Pixels, floor: float) -> Density:
     """Return the density without the texture of the desk that the sheet lies on, or of a deep shadow.
 
-    Such a region is darker than the sheet and reaches the frame. Ink in it stands out from the region's own
-    texture; a region as dark as a desk holds none.
+    Such a region is darker than the sheet and lies along the frame; a digit that reaches it does not. Ink in
+    it stands out from the region's own texture; a region as dark as a desk holds none.
     """
     level = _largest(paper)
     bright = float(np.quantile(level, 0.9))
     quiet = density.copy()
     for share, is_desk in ((0.75, False), (0.45, True)):
         count, regions, stats, _ = cv2.connectedComponentsWithStats((level < share * bright).astype(np.uint8))
+        border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
         for region in range(1, count):
             x, y, width, height, area = stats[region]
-            reaches_frame = x == 0 or y == 0 or x + width == level.shape[1] or y + height == level.shape[0]
-            if not reaches_frame or area < 0.003 * level.size:
+            is_along_frame = np.count_nonzero(border == region) >= _ALONG * np.sqrt(area)
+            if not is_along_frame or area < 0.003 * level.size:
                 continue
             part = slice(y, y + height), slice(x, x + width)
             is_inside = regions[part] == region

@@ -87,6 +87,11 @@ class Piece:
         return self.area / self.width
 
     @property
+    def darkness(self) -> float:
+        """The mean of its densities."""
+        return self.mass / self.area
+
+    @property
     def is_stroke(self) -> bool:
         """Whether it is longer than wide; a disc has 1.8, a square 1 in the same measure."""
         return self.length > 2.4 * self.width
@@ -229,11 +234,11 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
 def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
     """Return the piece most likely to be a digit or a part of one.
 
-    It is the longest stroke; one that touches the frame counts half, and what cannot be a stroke counts only
-    if there is nothing else.
+    It is the longest stroke; a pale one, such as the edge of a shadow, counts less, one that touches the
+    frame half, and what cannot be a stroke only if there is nothing else.
     """
     strokes = [piece for piece in pieces if piece.labels[0] not in clutter] or pieces
-    return max(strokes, key=lambda piece: piece.length * (0.5 if piece.touches else 1.0))
+    return max(strokes, key=lambda piece: piece.length * piece.darkness**2 * (0.5 if piece.touches else 1.0))
 
 
 def is_along_frame(piece: Piece) -> bool:
@@ -398,7 +403,7 @@ def drop_strangers(groups: list[Piece]) -> list[Piece]:
     kept = [
         group
         for group in groups
-        if 0.3 < group.width / main.width < 3 and group.mass / group.area > 0.4 * main.mass / main.area
+        if 0.3 < group.width / main.width < 3 and group.darkness > 0.4 * main.darkness
     ]
     near = {main}
     while True:

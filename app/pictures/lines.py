@@ -37,12 +37,14 @@ _MOST_PIECES = 400
 _COVERED = 0.85
 
 # How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares;
-# how many there are at most; and the steps of the slopes that are tried: four up, four down.
+# how many there are at most; the steps of the slopes that are tried, four up, four down;
+# and in how many more rows its edge may be.
 _FRAME_ZONE = 0.22
 _FRAME_THICKEST = 0.1
 _FRAME_COVERED = 0.9
 _MOST_FRAMES = 3
 _FRAME_SLOPE = 0.02
+_FRAME_BENT = 0.005
 
 # Ink upon a line is darker than the line by this factor; and a line is as dark as all others, to within this.
 _DARKER, _ALIKE = 1.5, 1.2
@@ -159,7 +161,9 @@ def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_
             continue
         above, below = np.flatnonzero(share[:row] < 0.5), np.flatnonzero(share[row:] < 0.5)
         first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
-        if last - first <= _FRAME_THICKEST * height + 2:
+        # The bar of a seven is no straight line: its lower edge is in many rows.
+        ends = np.flatnonzero(np.append(share[row:], 0) < 0.2)[0] - np.flatnonzero(share[row:] >= 0.8)[-1] - 1
+        if last - first <= _FRAME_THICKEST * height + 2 and ends <= 1 + _FRAME_BENT * width:
             rows = np.arange(height)[:, np.newaxis] - drop
             margin = round(0.25 * _FRAME_SLOPE * width)
             best, found = float(share[row]), (rows <= last + margin, int(last - first) + 2 + margin)

@@ -83,6 +83,9 @@ _MOST = 0.75
 # that is not paper where there is a digit on it, and of a framed area that is, without and with the digits.
 _ALL_ROUND, _DOTS, _MOSTLY, _SHEET = 0.95, 0.002, 0.7, 0.93
 
+# The share of the longest strokes' length below which being shorter makes no difference: grain is long.
+_SHORTEST = 0.25
+
 # How much less likely than others ink may be in which there are boxes drawn round digits, and still be right;
 # and what share of the strongest contrast is too faint to tell how long the strokes are: noise.
 _BOXED, _FAINTER = 0.5, 0.6
@@ -199,7 +202,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         found = [charge_unread(one, _UNREAD_TINY) for one in found]
     guesses = []
     for one in found:
-        share = one.contrast / most * min(1.0, stroke_length(one.layout) / longest)
+        share = one.contrast / most * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
         guesses.append(to_guess(one, one.likelihood + 0.5 * float(np.log(share)), fine, page, keep_stages))
     return guesses
 
