@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.datasets.strokes import make_strokes
+from app.pictures.lines import framing_sides
 from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
 
@@ -172,6 +173,49 @@ def test_a_digit_in_a_box_or_a_circle_is_read_without_it(
         pictures.append(picture)
     read = texts(recognizer, tmp_path, pictures)
     assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_underlined_digits_are_read_without_the_line(
+    recognizer: Recognizer, tmp_path: Path, lines: int
+) -> None:
+    images, labels = make_strokes(20, seed=13)
+    pictures = []
+    for image in images:
+        picture = np.zeros((400, 500), np.uint8)
+        picture[80:260, 150:330] = to_side(image, 180)
+        for line in range(lines):
+            cv2.line(picture, (120, 262 + 22 * line), (360, 268 + 22 * line), 255, 7)
+        pictures.append(picture)
+    read = texts(recognizer, tmp_path, pictures)
+    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+
+
+@pytest.mark.parametrize(("lines", "shade"), [(1, 140), (2, 140), (1, 255)])
+def test_a_digit_in_a_cell_is_read_without_its_lines(
+    recognizer: Recognizer, tmp_path: Path, lines: int, shade: int
+) -> None:
+    images, labels = make_strokes(20, seed=14)
+    pictures = []
+    for image in images:
+        picture = (0.4 * np.pad(to_side(image, 80), ((30, 30), (40, 40)))).astype(np.uint8)
+        for line in range(lines):
+            near = 3 + 9 * line
+            for end in (near, 136 - near):
+                cv2.line(picture, (0, end), (159, end), shade, 3)
+            for end in (near, 156 - near):
+                cv2.line(picture, (end, 0), (end, 139), shade, 3)
+        pictures.append(picture)
+    read = texts(recognizer, tmp_path, pictures)
+    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+
+
+@pytest.mark.parametrize(("bow", "sides"), [(0, {0}), (8, set())])
+def test_a_line_along_the_frame_is_straight_and_the_bar_of_a_seven_is_not(bow: int, sides: set[int]) -> None:
+    seven = np.zeros((500, 300), np.uint8)
+    bar = [(x, 20 + bow * (x - 150) ** 2 // 150**2) for x in range(0, 301, 10)]
+    cv2.polylines(seven, [np.array(bar), np.array([(270, 40), (180, 450)])], False, 255, 30)
+    assert framing_sides((seven / 255).astype(np.float32), 0.25) == sides
 
 
 @pytest.mark.parametrize("gap", [0, 20, 40, 60])

@@ -146,7 +146,7 @@ def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_
     if zone.any(axis=0).mean() < _FRAME_COVERED:
         return None
     corner = max(1, width // 25)
-    best, found = _FRAME_COVERED, None
+    best, found, bend = _FRAME_COVERED, None, 0
     # Of slopes that fit alike, the least: outside the picture anything fits.
     for slope in sorted(np.arange(-4, 5) * _FRAME_SLOPE, key=abs):
         # Each column is moved so that a line of this slope is level.
@@ -161,13 +161,22 @@ def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_
             continue
         above, below = np.flatnonzero(share[:row] < 0.5), np.flatnonzero(share[row:] < 0.5)
         first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
-        # The bar of a seven is no straight line: its lower edge is in many rows.
-        ends = np.flatnonzero(np.append(share[row:], 0) < 0.2)[0] - np.flatnonzero(share[row:] >= 0.8)[-1] - 1
-        if last - first <= _FRAME_THICKEST * height + 2 and ends <= 1 + _FRAME_BENT * width:
+        if last - first <= _FRAME_THICKEST * height + 2:
             rows = np.arange(height)[:, np.newaxis] - drop
             margin = round(0.25 * _FRAME_SLOPE * width)
             best, found = float(share[row]), (rows <= last + margin, int(last - first) + 2 + margin)
-    return found
+            bend = _softness(share[row:])
+    # The bar of a seven is no straight line: its lower edge is in many rows.
+    return found if bend <= 1 + _FRAME_BENT * width else None
+
+
+def _softness(share: NDArray[np.float32]) -> int:
+    """Return in how many rows the edge of a line is, given which share of each row is ink, from its middle.
+
+    A third may be a digit that lies upon the line.
+    """
+    falling = np.append(share, 0)
+    return int(np.flatnonzero(falling < 0.35)[0] - np.flatnonzero(falling >= 0.8)[-1] - 1)
 
 
 def _erase(density: Density, is_line: NDArray[np.bool_], thickness: int) -> Density:
