@@ -35,8 +35,9 @@ _BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.1, 5
 # wide as tall.
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 
-# How many times as long as broad a stroke under a digit is at least, if it underlines it.
-_LEVEL = 5
+# How many times as long as broad a stroke under a digit is at least, if it underlines it; and how many of the
+# longest strokes may be such digits.
+_LEVEL, _MOST_UNDERLINED = 5, 20
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -187,7 +188,8 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         if piece in boxes or is_no_stroke(piece, min(labels.shape), thickest)
     )
     pieces = [piece for piece in pieces if piece not in boxes]
-    pieces = [piece for piece in pieces if not any(is_underline(piece, other) for other in pieces)]
+    longest = pieces[:_MOST_UNDERLINED]
+    pieces = [piece for piece in pieces if not any(is_underline(piece, other) for other in longest)]
     main = choose_main(pieces, clutter)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
