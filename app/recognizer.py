@@ -189,27 +189,34 @@ class Recognizer:
 
     def _choose(self, path: Path, page: Page, logits: Sequence[NDArray[np.float32]], top_k: int) -> Reading:
         """Return the reading of the guess whose ink looks and reads best, given [K, 10] logits of each."""
-        best: Optional[tuple[float, Guess, NDArray[np.float32], list[int]]] = None
+        best: Optional[tuple[float, Guess, NDArray[np.float32], list[int], int]] = None
         for guess, rows in zip(page.guesses, logits):
             costs = -np.log(softmax(rows).max(axis=1)) + [cut.strangeness for cut in guess.candidates]
             chosen = [pick_one(guess, costs)] if self._single else cut_lines(guess, costs)
             sureness = np.minimum(scores_of(rows[chosen]) / max(self._least_score, 1.0), _SUREST)
             kept = without_crumbs([guess.candidates[index].line for index in chosen], sureness)
+            left_out = len(chosen) - len(kept)
             chosen, sureness = [chosen[index] for index in kept], sureness[kept]
             merit = _INK_WEIGHT * guess.likelihood + float((_SCORE_WEIGHT * sureness - costs[chosen]).mean())
             if is_for_one(page.size):
                 merit -= _FURTHER_DIGIT * (len(chosen) - 1)
             if best is None or merit > best[0]:
-                best = merit, guess, rows, chosen
+                best = merit, guess, rows, chosen, left_out
         if best is None:
             nothing = Prediction(str(path), "", (), 0.0, "the picture holds no ink")
             return Reading(nothing, (), np.empty((0, 10)), {})
-        _, guess, rows, chosen = best
+        _, guess, rows, chosen, left_out = best
         cuts = [guess.candidates[index] for index in chosen]
-        return self._to_reading(path, cuts, rows[chosen], guess, top_k)
+        return self._to_reading(path, cuts, rows[chosen], guess, top_k, left_out)
 
     def _to_reading(
-        self, path: Path, cuts: list[Cut], rows: NDArray[np.float32], guess: Guess, top_k: int
+        self,
+        path: Path,
+        cuts: list[Cut],
+        rows: NDArray[np.float32],
+        guess: Guess,
+        top_k: int,
+        left_out: int,
     ) -> Reading:
         probabilities = softmax(rows)
         rankings = [_rank(row) for row in probabilities]
@@ -223,7 +230,11 @@ class Recognizer:
             for number in sorted({cut.line for cut in cuts})
         ]
         prediction = Prediction(
-            str(path), "\n".join(lines), digits, min(scores), _doubt(rankings, scores, self._least_score)
+            str(path),
+            "\n".join(lines),
+            digits,
+            min(scores),
+            _doubt(rankings, scores, self._least_score, left_out),
         )
         return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
 
@@ -286,9 +297,9 @@ def _rank(probabilities: NDArray[np.float64]) -> tuple[Candidate, ...]:
 
 
 def _doubt(
-    rankings: Sequence[Sequence[Candidate]], scores: Sequence[float], least_score: float
+    rankings: Sequence[Sequence[Candidate]], scores: Sequence[float], least_score: float, left_out: int = 0
 ) -> Optional[str]:
-    """Return why a reading is in doubt: a second digit is likely in some place, or a score is low."""
+    """Return why a reading is in doubt: a second digit is likely, a score is low, or ink is left out."""
     doubtful = []
     for (first, second, *_), score in zip(rankings, scores):
         if second.probability >= LIKELY_PROBABILITY:
@@ -296,8 +307,10 @@ def _doubt(
             doubtful.append(f"the {first.digit} may be {article} {second.digit} ({second.probability:.1%})")
         elif score < least_score:
             doubtful.append(f"the {first.digit} hardly looks like a digit")
-    if len(doubtful) > _MOST_DOUBTS:
+    if len(doubtful) > _MOST_DOUBTS + 1:
         doubtful[_MOST_DOUBTS:] = [f"and {len(doubtful) - _MOST_DOUBTS} more of {len(rankings)} are in doubt"]
+    if left_out:
+        doubtful.append("above or below it is ink that hardly looks like digits")
     return ", ".join(doubtful) or None
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.datasets.strokes import make_strokes
-from app.pictures.lines import framing_sides
+from app.pictures.lines import without_frame
 from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
 
@@ -215,7 +215,16 @@ def test_a_line_along_the_frame_is_straight_and_the_bar_of_a_seven_is_not(bow: i
     seven = np.zeros((500, 300), np.uint8)
     bar = [(x, 20 + bow * (x - 150) ** 2 // 150**2) for x in range(0, 301, 10)]
     cv2.polylines(seven, [np.array(bar), np.array([(270, 40), (180, 450)])], False, 255, 30)
-    assert framing_sides((seven / 255).astype(np.float32), 0.25) == sides
+    assert without_frame((seven / 255).astype(np.float32), 0.25)[1] == sides
+
+
+@pytest.mark.parametrize("gap", [6, 16])
+def test_a_two_whose_base_is_apart_is_one_digit(recognizer: Recognizer, tmp_path: Path, gap: int) -> None:
+    picture = np.zeros((400, 400), np.uint8)
+    cv2.ellipse(picture, (200, 150), (55, 60), 0, 180, 380, 255, 14)
+    cv2.line(picture, (250, 175), (150, 293 - gap), 255, 14)
+    cv2.line(picture, (140, 307), (270, 305), 255, 14)
+    assert texts(recognizer, tmp_path, [picture] * 2) == ["2", "2"]
 
 
 @pytest.mark.parametrize("gap", [0, 20, 40, 60])
@@ -247,10 +256,17 @@ def test_digits_on_squared_paper_are_read_without_its_lines(
     assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
 
 
-def test_the_narrow_hole_of_a_thick_light_zero_is_no_ink(recognizer: Recognizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", ["round", "square"])
+def test_the_narrow_hole_of_a_thick_light_zero_is_no_ink(
+    recognizer: Recognizer, tmp_path: Path, shape: str
+) -> None:
     picture = np.zeros((800, 800), np.uint8)
-    cv2.ellipse(picture, (400, 400), (220, 300), 0, 0, 360, 255, -1)
-    cv2.line(picture, (400, 300), (400, 500), 0, 16)
+    if shape == "round":
+        cv2.ellipse(picture, (400, 400), (220, 300), 0, 0, 360, 255, -1)
+        cv2.line(picture, (400, 300), (400, 500), 0, 16)
+    else:
+        cv2.rectangle(picture, (240, 160), (560, 640), 255, -1)
+        cv2.ellipse(picture, (400, 400), (45, 140), 0, 0, 360, 0, -1)
     assert texts(recognizer, tmp_path, [picture] * 2) == ["0", "0"]
 
 

@@ -155,6 +155,11 @@ def test_of_many_doubts_the_first_are_spelt_out() -> None:
     assert warning == ", ".join(["the 4 hardly looks like a digit"] * 4) + ", and 25 more of 30 are in doubt"
 
 
+def test_ink_that_is_left_out_is_said() -> None:
+    warning = _doubt([[Candidate(4, 0.99), Candidate(9, 0.01)]], [LEAST_SCORE], LEAST_SCORE, left_out=1)
+    assert warning == "above or below it is ink that hardly looks like digits"
+
+
 def test_lines_without_a_digit_are_dropped_beside_others_only() -> None:
     assert without_crumbs([0, 0, 1, 2], np.array([2.0, 0.1, 0.2, 0.6])) == [0, 1, 3]
     assert without_crumbs([0, 1], np.array([0.9, 0.1])) == [0, 1]

@@ -35,9 +35,9 @@ _BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.1, 5
 # wide as tall.
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 
-# How many times as long as broad a stroke under a digit is at least, if it underlines it; and how many of the
-# longest strokes may be such digits.
-_LEVEL, _MOST_UNDERLINED = 5, 20
+# How many times as long as broad a stroke under a digit is at least, and as long as the digit is wide, if it
+# underlines it; and how many of the longest strokes may be such digits.
+_LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -224,13 +224,19 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
         ]
         if not inside:
             continue
-        own = (labels[top:bottom, left:right] == outer.labels[0]).astype(np.uint8)
-        outlines, _ = cv2.findContours(own, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        filled = cv2.drawContours(np.zeros_like(own), outlines, -1, 1, cv2.FILLED)
-        enclosed = np.unique(labels[top:bottom, left:right][filled > 0])
+        part = labels[top:bottom, left:right]
+        enclosed = np.unique(part[fill_holes(part == outer.labels[0])])
         if any(piece.labels[0] in enclosed for piece in inside):
             found.append(outer)
     return found
+
+
+def fill_holes(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return ink, bool [height, width], with all that it encloses."""
+    ink = is_ink.astype(np.uint8)
+    outlines, _ = cv2.findContours(ink, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled: NDArray[np.bool_] = cv2.drawContours(np.zeros_like(ink), outlines, -1, 1, cv2.FILLED) > 0
+    return filled
 
 
 def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
@@ -272,14 +278,18 @@ def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
 
 
 def is_underline(piece: Piece, digit: Piece) -> bool:
-    """Whether a piece is a level stroke under another one, at least as wide: that was underlined."""
+    """Whether a piece is a level stroke under another one, and wider on both sides: it underlines it.
+
+    The base line of a two may be apart from the rest, too, but is hardly wider than that.
+    """
     left, top, right, _ = piece.box
-    across = digit.box[2] - digit.box[0]
-    is_level = right - left > _LEVEL * max(piece.width, 0.5 * piece.height)
-    is_under = digit.box[3] - 0.1 * digit.height <= top <= digit.box[3] + digit.height
-    shared = min(right, digit.box[2]) - max(left, digit.box[0])
-    is_wide = right - left > max(across, 0.4 * digit.height) and shared > 0.6 * across
-    return is_level and is_under and is_wide and digit.is_stroke and digit.height > 2 * piece.height
+    digit_left, _, digit_right, digit_bottom = digit.box
+    is_level = right - left > _LONG_LINE * max(piece.width, 0.5 * piece.height)
+    is_below = digit_bottom - 0.1 * digit.height <= top <= digit_bottom + digit.height
+    across = digit_right - digit_left
+    overhang = min(digit_left - left, right - digit_right)
+    is_wider = overhang > 0.05 * across and right - left > max(_WIDER_LINE * across, 0.4 * digit.height)
+    return is_level and is_below and is_wider and digit.is_stroke and digit.height > 2 * piece.height
 
 
 def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:

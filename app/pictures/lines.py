@@ -30,21 +30,27 @@ _STRIP = 2.5
 # A table's cell has two lines in a direction at most, its own; so many make ruled or squared paper.
 _RULED = 3
 
-# Printed lines do not come in more pieces than this: what does is the grain of the paper.
+# Printed lines do not come in more pieces than this, though they are cut where they cross: what does is the
+# grain of the paper.
 _MOST_PIECES = 400
 
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
 
-# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares;
-# how many there are at most; the steps of the slopes that are tried, four up, four down;
-# and in how many more rows its edge may be.
+# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares.
 _FRAME_ZONE = 0.22
 _FRAME_THICKEST = 0.1
 _FRAME_COVERED = 0.9
+
+# How many lines of a table run along a side at most, and at which slopes: a photo may be a little askew.
 _MOST_FRAMES = 3
-_FRAME_SLOPE = 0.02
-_FRAME_BENT = 0.005
+_FRAME_STEP = 0.02
+_FRAME_SLOPES = _FRAME_STEP * np.arange(-4, 5)
+
+# The edge of a line: the rows of which the share that is ink lies between these. A third may be of a digit
+# upon the line. There is one such row, and so many more for each pixel of the picture's width.
+_EDGE = 0.35, 0.8
+_EDGE_ROWS = 0.005
 
 # Ink upon a line is darker than the line by this factor; and a line is as dark as all others, to within this.
 _DARKER, _ALIKE = 1.5, 1.2
@@ -59,9 +65,8 @@ def remove_lines(density: Density, low: float) -> Density:
     """
     lines = find_lines(density, low)
     if max(map(count_lines, lines)) < _RULED:
-        framed = density
-        density = remove_frame(density, low)
-        if density is not framed:
+        density, sides = without_frame(density, low)
+        if sides:
             lines = find_lines(density, low)
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
@@ -100,18 +105,10 @@ def count_lines(lines: Mask) -> int:
     return int(np.median(begins))
 
 
-def remove_frame(density: Density, low: float) -> Density:
-    """Return the density without the remains of a table's lines along the sides of the picture."""
-    return _without_frame(density, low)[0]
-
-
-def framing_sides(density: Density, low: float) -> set[int]:
-    """Return along which sides of the picture a table's line runs: 0 for the top, then counter-clockwise."""
-    return _without_frame(density, low)[1]
-
-
-def _without_frame(density: Density, low: float) -> tuple[Density, set[int]]:
+def without_frame(density: Density, low: float) -> tuple[Density, set[int]]:
     """Return the density without a table's lines, and the sides that they ran along.
+
+    The sides are numbered counter-clockwise from the top, 0.
 
     Such a line runs from side to side in the outer fifth of the picture. The bar of a seven does so, too,
     where the picture ends at the ink; but then the rest of the digit touches other sides, and all is kept.
@@ -119,6 +116,7 @@ def _without_frame(density: Density, low: float) -> tuple[Density, set[int]]:
     cleaned = density
     removed = set()
     for turns in range(4):
+        # Each side is judged as it was at first: without the others, its lines would not reach the corners.
         side = np.rot90(density, turns)
         # A double line is two: the outer one may be found first.
         for _ in range(_MOST_FRAMES):
@@ -146,9 +144,9 @@ def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_
     if zone.any(axis=0).mean() < _FRAME_COVERED:
         return None
     corner = max(1, width // 25)
-    best, found, bend = _FRAME_COVERED, None, 0
+    best, found, edge = _FRAME_COVERED, None, 0
     # Of slopes that fit alike, the least: outside the picture anything fits.
-    for slope in sorted(np.arange(-4, 5) * _FRAME_SLOPE, key=abs):
+    for slope in sorted(_FRAME_SLOPES, key=abs):
         # Each column is moved so that a line of this slope is level.
         drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
         source = np.arange(len(zone))[:, np.newaxis] + drop
@@ -163,20 +161,24 @@ def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_
         first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
         if last - first <= _FRAME_THICKEST * height + 2:
             rows = np.arange(height)[:, np.newaxis] - drop
-            margin = round(0.25 * _FRAME_SLOPE * width)
+            # Between two of the slopes, its ends lie a little lower.
+            margin = round(_FRAME_STEP / 4 * width)
             best, found = float(share[row]), (rows <= last + margin, int(last - first) + 2 + margin)
-            bend = _softness(share[row:])
-    # The bar of a seven is no straight line: its lower edge is in many rows.
-    return found if bend <= 1 + _FRAME_BENT * width else None
+            edge = count_edge_rows(share[row:])
+    # The bar of a seven is not straight: its lower edge lies in many rows.
+    return found if edge <= 1 + _EDGE_ROWS * width else None
 
 
-def _softness(share: NDArray[np.float32]) -> int:
-    """Return in how many rows the edge of a line is, given which share of each row is ink, from its middle.
+def count_edge_rows(share: NDArray[np.floating]) -> int:
+    """Return in how many rows the lower edge of a line lies.
 
-    A third may be a digit that lies upon the line.
+    Args:
+        share: float [rows], how much of each row is ink, from the middle of the line downwards.
     """
+    outside, inside = _EDGE
     falling = np.append(share, 0)
-    return int(np.flatnonzero(falling < 0.35)[0] - np.flatnonzero(falling >= 0.8)[-1] - 1)
+    end = np.flatnonzero(falling < outside)[0]
+    return int(end - np.flatnonzero(falling[:end] >= inside)[-1] - 1)
 
 
 def _erase(density: Density, is_line: NDArray[np.bool_], thickness: int) -> Density:
@@ -199,22 +201,22 @@ class Printed(NamedTuple):
 
 
 def _printed(density: Density, lines: Mask) -> Printed:
-    """Return what is printed where level lines were found; nothing if they are the grain of the paper."""
+    """Return what is printed where level lines were found."""
     where = np.zeros(density.shape, bool)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
-    if count == 1 or count > _MOST_PIECES:
+    if count == 1:
         return Printed(where, 1, 0.0)
     parts: list[tuple[tuple[slice, slice], NDArray[np.bool_]]] = []
-    for x, y, width, height, _ in stats[1:]:
+    for label, (x, y, width, height, _) in enumerate(stats[1:], start=1):
         place = slice(y, y + height), slice(x, x + width)
-        parts.append((place, labels[place] == len(parts) + 1))
+        parts.append((place, labels[place] == label))
     darkness = [np.where(part, density[place], 0).max(axis=0) for place, part in parts]
     # A piece of a line may be all ink; all lines are not.
     usual = _ALIKE * float(np.median(np.concatenate(darkness)))
     for (place, part), own in zip(parts, darkness):
         where[place] |= part & (density[place] < _DARKER * min(float(np.median(own)), usual))
-    thickness = round(max(1.0, *(stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH])))
-    return Printed(where, thickness, _DARKER * usual)
+    thickest = float((stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH]).max())
+    return Printed(where, max(1, round(thickest)), _DARKER * usual)
 
 
 def _filled(lines: Mask, gap: int) -> Mask:
@@ -237,6 +239,8 @@ def find_level_lines(density: Density, low: float) -> Mask:
     if not straight.any():
         return np.zeros(density.shape, np.uint8)
     lines: Mask = cv2.dilate(_lengthen(_only_lines(straight), thin), np.ones((3, 1), np.uint8))
+    if cv2.connectedComponents(lines, connectivity=8)[0] > _MOST_PIECES:
+        return np.zeros(density.shape, np.uint8)
     if scale < 1:
         lines = cv2.resize(lines, (width, height), interpolation=cv2.INTER_NEAREST)
     return lines

@@ -25,6 +25,7 @@ from app.pictures.layout import (
     Box,
     Layout,
     Piece,
+    fill_holes,
     find_layout,
     find_pieces,
     is_along_frame,
@@ -32,7 +33,7 @@ from app.pictures.layout import (
     may_be_one,
     strangeness,
 )
-from app.pictures.lines import framing_sides, remove_lines
+from app.pictures.lines import remove_lines, without_frame
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import Pixels, open_picture
 
@@ -80,15 +81,16 @@ _UNREAD_TINY, _TINY = 1.5, 64
 _MOST = 0.75
 
 # Shares of a picture's border that paper covers and digits cut out along their edges do not; and of its area
-# that is not paper where there is a digit on it, and of a framed area that is, without and with the digits.
-_ALL_ROUND, _DOTS, _MOSTLY, _SHEET = 0.95, 0.002, 0.7, 0.93
+# that is not paper where there is a digit on it, and of a framed area that is, without and with the digits;
+# and of the picture that such an area takes.
+_ALL_ROUND, _DOTS, _MOSTLY, _SHEET, _SHEET_SIZE = 0.95, 0.002, 0.7, 0.93, 0.4
 
 # The share of the longest strokes' length below which being shorter makes no difference: grain is long.
 _SHORTEST = 0.25
 
 # How much less likely than others ink may be in which there are boxes drawn round digits, and still be right;
 # and what share of the strongest contrast is too faint to tell how long the strokes are: noise.
-_BOXED, _FAINTER = 0.5, 0.6
+_LESS_LIKELY, _FAINTER = 0.5, 0.6
 
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
@@ -192,7 +194,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
             break
     # What is in a box drawn round digits is no blob with holes in the shape of digits.
     boxed = [one for one in found if one.layout.boxes]
-    found = boxed if boxed and likeliest(boxed) > likeliest(found) - _BOXED else found
+    found = boxed if boxed and likeliest(boxed) > likeliest(found) - _LESS_LIKELY else found
     found = [one for one in found if not is_paper(writing(one.layout))] or found
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
     most = max((one.contrast for one in found), default=1.0)
@@ -288,7 +290,7 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         if finer < reach / 1.5:
             found = search(working, light_on_dark, finer, page) or found
         all_found += found
-        if max((one.likelihood for one in all_found), default=-1.0) > _DOUBTFUL:
+        if likeliest(all_found) > _DOUBTFUL:
             break
     return all_found
 
@@ -353,7 +355,7 @@ def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     contrast = float(working.max()) - float(working.min())
     likelihood = _AS_IT_IS - float((density > _HIGH).mean())
     # The lines of a table fill the picture, too.
-    likelihood -= _FRAMED * len(framing_sides(density, _LOW))
+    likelihood -= _FRAMED * len(without_frame(density, _LOW)[1])
     return [Found(ink, density, full, layout, contrast, likelihood)]
 
 
@@ -390,12 +392,12 @@ def is_paper(is_ink: NDArray[np.bool_]) -> bool:
     rest = is_ink[top:bottom, left:right]
     if border_share(is_ink) > _ALL_ROUND:
         return bool((~rest).mean() > _DOTS)
-    if rest.mean() < _MOSTLY:
+    if rest.size < _SHEET_SIZE * is_ink.size or rest.mean() < _MOSTLY:
         return False
-    outlines, _ = cv2.findContours(rest.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(np.zeros(rest.shape, np.uint8), outlines, -1, 1, cv2.FILLED)
-    is_sheet = bool(filled.mean() > _SHEET and (filled - rest).mean() > _DOTS)
-    return is_sheet or bool(border_share(rest) > _ALL_ROUND and (~rest).mean() > _DOTS)
+    if border_share(rest) > _ALL_ROUND:
+        return bool((~rest).mean() > _DOTS)
+    filled = fill_holes(rest)
+    return bool(filled.mean() > _SHEET and (filled & ~rest).mean() > _DOTS)
 
 
 def border_share(is_ink: NDArray[np.bool_]) -> float:
