@@ -28,6 +28,15 @@ def test_it_scores_what_its_card_says(mnist_directory):
     assert PRETRAINED.stat().st_size < 4 << 20
 
 
+def test_its_card_names_the_data_and_the_versions_of_its_json():
+    card = PRETRAINED.with_name("MODEL_CARD.md").read_text()
+    metadata = load_checkpoint(PRETRAINED).metadata
+    assert f"`{metadata['data']['checksum']}`" in card
+    environment = metadata["environment"]
+    for name in ("python", "paddle", "numpy"):
+        assert f"{name} {environment[name]}" in card.lower()
+
+
 def test_it_reads_every_sample_by_the_label_in_its_name():
     samples = sorted((REPOSITORY / "data" / "samples").iterdir())
     assert len(samples) == 12
