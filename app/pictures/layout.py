@@ -395,17 +395,20 @@ def stack_halves(groups: list[Piece]) -> list[Piece]:
     """
     for upper in groups:
         for lower in groups:
+            (left, top, right, bottom), (other_left, other_top, other_right, other_bottom) = (
+                upper.box,
+                lower.box,
+            )
+            height = max(bottom, other_bottom) - min(top, other_top)
+            shared = min(right, other_right) - max(left, other_left)
+            is_below = other_top > top + 0.5 * upper.height
+            is_close = other_top - bottom < _STACKED_GAP * height
+            if not is_below or not is_close or shared <= 0.3 * min(right - left, other_right - other_left):
+                continue
             rest = [group for group in groups if group not in (upper, lower)]
             tallest = max((group.height for group in rest), default=0)
-            whole = join([upper, lower])
-            width = whole.box[2] - whole.box[0]
-            shared = min(upper.box[2], lower.box[2]) - max(upper.box[0], lower.box[0])
-            narrower = min(upper.box[2] - upper.box[0], lower.box[2] - lower.box[0])
-            is_below = lower.box[1] > upper.box[1] + 0.5 * upper.height
-            is_close = lower.box[1] - upper.box[3] < _STACKED_GAP * whole.height
-            is_one = whole.height < 2 * width or whole.height < 1.25 * tallest
-            if is_below and is_close and shared > 0.3 * narrower and is_one:
-                return stack_halves([*rest, whole])
+            if height < max(2 * (max(right, other_right) - min(left, other_left)), 1.25 * tallest):
+                return stack_halves([*rest, join([upper, lower])])
     return groups
 
 
