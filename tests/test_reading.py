@@ -38,6 +38,11 @@ def texts(recognizer: Recognizer, folder: Path, pictures: list[Picture]) -> list
     return [prediction.text for prediction in read if isinstance(prediction, Prediction)]
 
 
+def share_right(read: list[str], labels: NDArray[np.int64]) -> float:
+    """Return the share of the pictures in which the digit is read that is in them, and nothing else."""
+    return float(np.mean([text == str(label) for text, label in zip(read, labels)]))
+
+
 def cut_out(image: Picture) -> Picture:
     """Return a digit without any margin."""
     rows, columns = np.nonzero(image.max(axis=1) > 40)[0], np.nonzero(image.max(axis=0) > 40)[0]
@@ -66,7 +71,7 @@ def test_digits_cut_out_along_their_edges_are_read_whole(
 ) -> None:
     images, labels = make_strokes(80, seed=15)
     read = texts(recognizer, tmp_path, [shape(cut_out(image)) for image in images])
-    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.95
+    assert share_right(read, labels) >= 0.95
 
 
 @pytest.mark.parametrize("margin", [4, 40, 120])
@@ -109,7 +114,7 @@ def test_a_digit_that_touches_the_line_of_its_cell_is_read_without_it(
         cell[beyond : beyond + 3] = 200
         pictures.append(np.ascontiguousarray(np.rot90(cell, turns)))
     read = texts(recognizer, tmp_path, pictures)
-    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+    assert share_right(read, labels) >= 0.9
 
 
 def test_digits_stretched_to_a_square_are_read_but_for_ones(recognizer: Recognizer, tmp_path: Path) -> None:
@@ -172,7 +177,7 @@ def test_a_digit_in_a_box_or_a_circle_is_read_without_it(
             cv2.circle(picture, (110, 110), 109 - inset, 255, 4)
         pictures.append(picture)
     read = texts(recognizer, tmp_path, pictures)
-    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+    assert share_right(read, labels) >= 0.9
 
 
 @pytest.mark.parametrize("lines", [1, 2])
@@ -188,7 +193,7 @@ def test_underlined_digits_are_read_without_the_line(
             cv2.line(picture, (120, 262 + 22 * line), (360, 268 + 22 * line), 255, 7)
         pictures.append(picture)
     read = texts(recognizer, tmp_path, pictures)
-    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+    assert share_right(read, labels) >= 0.9
 
 
 @pytest.mark.parametrize(("lines", "shade"), [(1, 140), (2, 140), (1, 255)])
@@ -207,7 +212,7 @@ def test_a_digit_in_a_cell_is_read_without_its_lines(
                 cv2.line(picture, (end, 0), (end, 139), shade, 3)
         pictures.append(picture)
     read = texts(recognizer, tmp_path, pictures)
-    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.9
+    assert share_right(read, labels) >= 0.9
 
 
 @pytest.mark.parametrize(("bow", "sides"), [(0, {0}), (8, set())])
@@ -253,7 +258,7 @@ def test_digits_on_squared_paper_are_read_without_its_lines(
         np.maximum(part, digit, out=part)
         pictures.append(picture)
     read = texts(recognizer, tmp_path, pictures)
-    assert np.mean([text == str(label) for text, label in zip(read, labels)]) >= 0.85
+    assert share_right(read, labels) >= 0.85
 
 
 @pytest.mark.parametrize("shape", ["round", "square"])

@@ -395,10 +395,8 @@ def stack_halves(groups: list[Piece]) -> list[Piece]:
     """
     for upper in groups:
         for lower in groups:
-            (left, top, right, bottom), (other_left, other_top, other_right, other_bottom) = (
-                upper.box,
-                lower.box,
-            )
+            left, top, right, bottom = upper.box
+            other_left, other_top, other_right, other_bottom = lower.box
             height = max(bottom, other_bottom) - min(top, other_top)
             shared = min(right, other_right) - max(left, other_left)
             is_below = other_top > top + 0.5 * upper.height
