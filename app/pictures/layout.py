@@ -340,9 +340,9 @@ def _near_one_another(labels: NDArray[np.int32], pieces: list[Piece], reach: flo
     if len(pieces) == 1 or reach < 2:
         return [[piece] for piece in pieces]
     ink = np.isin(labels, [piece.labels[0] for piece in pieces]).astype(np.uint8)
-    side = round(reach) + 1 - round(reach) % 2
-    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    _, areas = cv2.connectedComponents(cv2.dilate(ink, brush), connectivity=8)
+    # Half the reach around both, two pieces meet.
+    around = cv2.distanceTransform(1 - ink, cv2.DIST_L2, 5) <= reach / 2
+    _, areas = cv2.connectedComponents(around.astype(np.uint8), connectivity=8)
     groups: dict[int, list[Piece]] = {}
     for piece in pieces:
         left, top, right, bottom = piece.box

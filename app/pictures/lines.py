@@ -203,9 +203,9 @@ class Printed(NamedTuple):
 def _printed(density: Density, lines: Mask) -> Printed:
     """Return what is printed where level lines were found."""
     where = np.zeros(density.shape, bool)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
-    if count == 1:
+    if not lines.any():
         return Printed(where, 1, 0.0)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
     parts: list[tuple[tuple[slice, slice], NDArray[np.bool_]]] = []
     for label, (x, y, width, height, _) in enumerate(stats[1:], start=1):
         place = slice(y, y + height), slice(x, x + width)
