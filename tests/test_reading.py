@@ -288,3 +288,24 @@ def test_a_one_in_two_halves_and_a_low_five_belong_to_a_number(
     )
     cv2.line(picture, (466, 228), (560, 226), 255, 12)
     assert texts(recognizer, tmp_path, [picture] * 2) == ["7157", "7157"]
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("start", [(345, 330), (260, 330)], ids=["beside", "across"])
+def test_the_soft_shadow_of_a_pencil_is_not_read(
+    recognizer: Recognizer, tmp_path: Path, turns: int, start: tuple[int, int]
+) -> None:
+    images, labels = make_strokes(5, seed=16)
+    paths = []
+    for number, image in enumerate(images):
+        shadow = np.zeros((600, 800), np.float32)
+        cv2.line(shadow, start, (780, 590), 1, 55)
+        shadow = cv2.GaussianBlur(shadow, (0, 0), 12)
+        digit = np.zeros(shadow.shape, np.float32)
+        upright = np.rot90(to_side(image, 100), -turns)
+        digit[250:350, 230:330] = upright / np.float32(255)
+        picture = (200 * (1 - 0.4 * shadow) * (1 - 0.7 * digit)).astype(np.uint8)
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(np.rot90(picture, turns)).save(paths[-1])
+    read = [prediction.text for prediction in recognizer.read(paths) if isinstance(prediction, Prediction)]
+    assert share_right(read, labels) >= 0.8

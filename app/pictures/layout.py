@@ -15,6 +15,9 @@ from app.pictures.normalise import Density
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first column and row outside."""
 
+# So many of the pieces of ink are looked at; what is shorter than these is grain.
+_MOST_PIECES = 400
+
 # A piece of ink within this share of a digit's height belongs to it: pencil skips, and pens run dry.
 _SKIP = 0.04
 
@@ -38,6 +41,11 @@ _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 # How many times as long as broad a stroke under a digit is at least, and as long as the digit is wide, if it
 # underlines it; and how many of the longest strokes may be such digits.
 _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
+
+# A shadow is so many times as broad as the strokes beside it that are at least this share of its length, and
+# its edges are softer than theirs by this factor, and softer than this share of full ink from pixel to pixel,
+# and it is so much paler. Only so many of the longest pieces may be shadows or such strokes.
+_BROADER, _SHORT_STROKE, _SOFTER, _SOFT, _PALER, _MOST_SHADOWS = 2.5, 0.12, 0.4, 0.25, 0.75, 20
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -145,7 +153,7 @@ class Layout:
 
 
 def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np.int32], list[Piece]]:
-    """Return the connected pieces of ink, longest strokes first, and the picture of their numbers."""
+    """Return the picture of the numbers of all connected pieces of ink, and the longest, longest first."""
     mask = is_ink.astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     # Beyond the frame is paper, so that strokes it cuts do not look wide.
@@ -153,20 +161,23 @@ def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np
     flat = labels.ravel()
     masses = np.bincount(flat, density.ravel(), count)
     depths = np.bincount(flat, distances.ravel(), count)
+    areas = stats[:, cv2.CC_STAT_AREA]
+    widths = np.maximum(1.0, 4 * (depths / areas - 0.5))
+    lengths = areas / widths
     height, width = labels.shape
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contacts = np.bincount(border, minlength=count)
     middle = labels[height // 10 : height - height // 10, width // 10 : width - width // 10]
     inner = np.bincount(middle.ravel(), minlength=count)
     pieces = []
-    for label in range(1, count):
+    for label in 1 + np.argsort(-lengths[1:], kind="stable")[:_MOST_PIECES]:
         x, y, across, down, area = (int(value) for value in stats[label])
         touches = sum((x == 0, y == 0, x + across == width, y + down == height))
-        stroke = max(1.0, 4 * (depths[label] / area - 0.5))
         box = (x, y, x + across, y + down)
         contact, outer = int(contacts[label]), area - float(inner[label])
-        pieces.append(Piece((label,), box, area, float(masses[label]), stroke, touches, contact, outer))
-    return labels, sorted(pieces, key=lambda piece: -piece.length)
+        mass, stroke = float(masses[label]), float(widths[label])
+        pieces.append(Piece((int(label),), box, area, mass, stroke, touches, contact, outer))
+    return labels, pieces
 
 
 def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) -> Layout:
@@ -178,18 +189,19 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         thickest: how wide a stroke may be that meets the frame, as a share of the picture's shorter side.
     """
     labels, pieces = find_pieces(is_ink, density)
-    pieces = [piece for piece in pieces[:400] if piece.side > 2 or piece.length > 0.3 * pieces[0].length]
+    pieces = [piece for piece in pieces if piece.side > 2 or piece.length > 0.3 * pieces[0].length]
     if not pieces:
         return Layout(labels, (), ())
     boxes = enclosing(labels, pieces)
+    underlines = find_underlines(pieces)
+    shadows = find_shadows(labels, density, [one for one in pieces if one not in {*boxes, *underlines}])
     clutter = tuple(
         piece.labels[0]
         for piece in pieces
-        if piece in boxes or is_no_stroke(piece, min(labels.shape), thickest)
+        if piece in boxes or piece in shadows or is_no_stroke(piece, min(labels.shape), thickest)
     )
-    pieces = [piece for piece in pieces if piece not in boxes]
-    longest = pieces[:_MOST_UNDERLINED]
-    pieces = [piece for piece in pieces if not any(is_underline(piece, other) for other in longest)]
+    dropped = {*boxes, *underlines, *shadows}
+    pieces = [piece for piece in pieces if piece not in dropped]
     main = choose_main(pieces, clutter)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
@@ -229,6 +241,34 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
         if any(piece.labels[0] in enclosed for piece in inside):
             found.append(outer)
     return found
+
+
+def find_shadows(labels: NDArray[np.int32], density: Density, pieces: list[Piece]) -> list[Piece]:
+    """Return the pieces that are broad, pale and softly edged beside thinner strokes with sharp edges."""
+    found = []
+    longest = pieces[:_MOST_SHADOWS]
+    for broad in longest:
+        thinner = [
+            piece
+            for piece in longest
+            if _BROADER * piece.width < broad.width and piece.length > _SHORT_STROKE * broad.length
+            if piece.is_stroke and broad.darkness < _PALER * piece.darkness
+        ]
+        if thinner:
+            sharpest = max(sharpness(labels, density, piece) for piece in thinner)
+            if sharpness(labels, density, broad) < min(_SOFT, _SOFTER * sharpest):
+                found.append(broad)
+    return found
+
+
+def sharpness(labels: NDArray[np.int32], density: Density, piece: Piece) -> float:
+    """Return by how much the density changes from pixel to pixel along a piece's outline, in the mean."""
+    left, top, right, bottom = piece.box
+    part = slice(max(0, top - 1), bottom + 1), slice(max(0, left - 1), right + 1)
+    square = np.ones((3, 3), np.uint8)
+    own = (labels[part] == piece.labels[0]).astype(np.uint8)
+    outline = own > cv2.erode(own, square)
+    return float(cv2.morphologyEx(density[part], cv2.MORPH_GRADIENT, square)[outline].mean())
 
 
 def fill_holes(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -277,19 +317,29 @@ def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
     return is_bent and piece.outer > 0.9 * piece.area
 
 
-def is_underline(piece: Piece, digit: Piece) -> bool:
-    """Whether a piece is a level stroke under another one, and wider on both sides: it underlines it.
+def find_underlines(pieces: list[Piece]) -> list[Piece]:
+    """Return the pieces that underline others."""
+    digits = pieces[:_MOST_UNDERLINED]
+    return [piece for piece in pieces if is_level(piece) and any(is_under(piece, digit) for digit in digits)]
+
+
+def is_level(piece: Piece) -> bool:
+    """Whether a piece is a level stroke: it may underline a digit."""
+    return piece.box[2] - piece.box[0] > _LONG_LINE * max(piece.width, 0.5 * piece.height)
+
+
+def is_under(line: Piece, digit: Piece) -> bool:
+    """Whether a level stroke is under a digit, and wider on both sides: it underlines it.
 
     The base line of a two may be apart from the rest, too, but is hardly wider than that.
     """
-    left, top, right, _ = piece.box
+    left, top, right, _ = line.box
     digit_left, _, digit_right, digit_bottom = digit.box
-    is_level = right - left > _LONG_LINE * max(piece.width, 0.5 * piece.height)
     is_below = digit_bottom - 0.1 * digit.height <= top <= digit_bottom + digit.height
     across = digit_right - digit_left
     overhang = min(digit_left - left, right - digit_right)
     is_wider = overhang > 0.05 * across and right - left > max(_WIDER_LINE * across, 0.4 * digit.height)
-    return is_level and is_below and is_wider and digit.is_stroke and digit.height > 2 * piece.height
+    return is_below and is_wider and digit.is_stroke and digit.height > 2 * line.height
 
 
 def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:

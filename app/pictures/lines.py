@@ -239,8 +239,12 @@ def find_level_lines(density: Density, low: float) -> Mask:
     if not straight.any():
         return np.zeros(density.shape, np.uint8)
     lines: Mask = cv2.dilate(_lengthen(_only_lines(straight), thin), np.ones((3, 1), np.uint8))
-    if cv2.connectedComponents(lines, connectivity=8)[0] > _MOST_PIECES:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    if count > _MOST_PIECES:
         return np.zeros(density.shape, np.uint8)
+    # Two lines may meet; many that do are grain, too.
+    is_thin = stats[:, cv2.CC_STAT_AREA] <= 2 * thickest * stats[:, cv2.CC_STAT_WIDTH]
+    lines[~is_thin[labels]] = 0
     if scale < 1:
         lines = cv2.resize(lines, (width, height), interpolation=cv2.INTER_NEAREST)
     return lines

@@ -92,6 +92,10 @@ _SHORTEST = 0.25
 # and what share of the strongest contrast is too faint to tell how long the strokes are: noise.
 _LESS_LIKELY, _FAINTER = 0.5, 0.6
 
+# A broad stroke may be a shadow: how broad at least, as a share of the picture's shorter side; how dark the
+# strokes in it are at least, and what is taken off, in units of its own density; and shares of its area.
+_BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
+
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
 
@@ -221,10 +225,15 @@ def is_mostly_light(pixels: Pixels) -> bool:
 
 
 def stroke_length(layout: Layout) -> float:
-    """Return the length of all strokes; what hardly is a stroke counts less."""
+    """Return the length of all strokes; what hardly is a stroke counts less, and half what the frame cuts.
+
+    That may be a shadow.
+    """
     pieces = [piece for line in layout.lines for piece in line]
     return sum(
-        piece.length * (0.3 if is_along_frame(piece) or not piece.is_stroke else 1.0) for piece in pieces
+        piece.length
+        * (0.3 if is_along_frame(piece) or not piece.is_stroke else 0.5 if piece.touches else 1.0)
+        for piece in pieces
     )
 
 
@@ -264,6 +273,9 @@ class Found(NamedTuple):
     likelihood: float
     """How much the ink looks like writing: see `judge`."""
 
+    is_in_shadow: bool
+    """Whether it was found in a shadow, whose density is taken off."""
+
 
 def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
@@ -288,7 +300,10 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         found = search(working, light_on_dark, reach, page)
         finer = max(9, round(6 * found[-1].layout.main.width)) if found else reach
         if finer < reach / 1.5:
-            found = search(working, light_on_dark, finer, page) or found
+            nearer = search(working, light_on_dark, finer, page)
+            # In a deep shadow, the shorter reach may lose the ink; at the edge of one, the longer.
+            is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(_DOUBTFUL, likeliest(found))
+            found = nearer + (found if is_lost else [])
         all_found += found
         if likeliest(all_found) > _DOUBTFUL:
             break
@@ -306,6 +321,7 @@ def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Pag
     density = ink.density
     found: list[Found] = []
     scattered: list[Found] = []
+    is_in_shadow = False
     for _ in range(3):
         full = full_density(density, ink.floor)
         if full < 1.5 * ink.floor:
@@ -323,14 +339,28 @@ def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Pag
         if not layout.lines:
             break
         with page.stage("judge"):
-            found = [*found[:1], Found(ink, cleaned, full, layout, *judge(layout, cleaned, grey))]
+            looks = judge(layout, cleaned, grey)
+            found = [*found[:1], Found(ink, cleaned, full, layout, *looks, is_in_shadow)]
         if layout.scattered is not None:
             scattered.append(as_one_digit(found[-1], layout.scattered))
-        if not layout.clutter:
+        if is_shadow(layout, cleaned):
+            density = np.maximum(density - np.float32(_SHADOW * full), 0)
+            is_in_shadow = True
+        elif layout.clutter:
+            clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
+            density = np.where(cv2.dilate(clutter, np.ones((7, 7), np.uint8)), np.float32(0), density)
+        else:
             break
-        clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
-        density = np.where(cv2.dilate(clutter, np.ones((7, 7), np.uint8)), np.float32(0), density)
     return [*scattered[:1], *found]
+
+
+def is_shadow(layout: Layout, density: Density) -> bool:
+    """Whether the longest stroke is broad, and there are much darker strokes in it: a shadow on a digit."""
+    main = layout.main
+    left, top, right, bottom = main.box
+    own = layout.labels[top:bottom, left:right] == main.labels[0]
+    dark = own & (density[top:bottom, left:right] > _IN_SHADOW)
+    return bool(main.width > _BROAD * min(density.shape) and _LEAST_IN < dark.sum() / own.sum() < _MOST_IN)
 
 
 def as_one_digit(found: Found, whole: Piece) -> Found:
@@ -356,7 +386,7 @@ def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     likelihood = _AS_IT_IS - float((density > _HIGH).mean())
     # The lines of a table fill the picture, too.
     likelihood -= _FRAMED * len(without_frame(density, _LOW)[1])
-    return [Found(ink, density, full, layout, contrast, likelihood)]
+    return [Found(ink, density, full, layout, contrast, likelihood, is_in_shadow=False)]
 
 
 def charge_unread(found: Found, most: float) -> Found:
