@@ -45,7 +45,7 @@ _MOST_DOUBTS = 4
 _CRUMB = 0.5
 
 # What each digit but the first costs in pictures with sides of at most so many pixels that are not wide.
-_FURTHER_DIGIT, _SMALL_SIDE = 1.0, 64
+_FURTHER_DIGIT, _SMALL_SIDE = 1.0, 128
 
 
 @dataclass(frozen=True)
