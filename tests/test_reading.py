@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.datasets.strokes import make_strokes
-from app.pictures.lines import without_frame
+from app.pictures.lines import find_level_lines, without_frame
 from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
 
@@ -296,16 +296,55 @@ def test_the_soft_shadow_of_a_pencil_is_not_read(
     recognizer: Recognizer, tmp_path: Path, turns: int, start: tuple[int, int]
 ) -> None:
     images, labels = make_strokes(5, seed=16)
-    paths = []
-    for number, image in enumerate(images):
+    pictures = []
+    for image in images:
         shadow = np.zeros((600, 800), np.float32)
         cv2.line(shadow, start, (780, 590), 1, 55)
         shadow = cv2.GaussianBlur(shadow, (0, 0), 12)
         digit = np.zeros(shadow.shape, np.float32)
-        upright = np.rot90(to_side(image, 100), -turns)
-        digit[250:350, 230:330] = upright / np.float32(255)
+        digit[250:350, 230:330] = np.rot90(to_side(image, 100), -turns) / np.float32(255)
         picture = (200 * (1 - 0.4 * shadow) * (1 - 0.7 * digit)).astype(np.uint8)
-        paths.append(tmp_path / f"{number}.png")
-        Image.fromarray(np.rot90(picture, turns)).save(paths[-1])
-    read = [prediction.text for prediction in recognizer.read(paths) if isinstance(prediction, Prediction)]
+        pictures.append(np.ascontiguousarray(np.rot90(picture, turns)))
+    # Shadows are dark: every picture is to be read as it is.
+    read = texts(
+        recognizer, tmp_path, [255 - one if number % 2 else one for number, one in enumerate(pictures)]
+    )
     assert share_right(read, labels) >= 0.8
+
+
+@pytest.mark.parametrize("blur", [2, 6])
+def test_a_broad_soft_digit_beside_sharp_scratches_is_no_shadow(
+    recognizer: Recognizer, tmp_path: Path, blur: int
+) -> None:
+    images, labels = make_strokes(8, seed=17)
+    pictures = []
+    for image in images:
+        picture = np.zeros((600, 800), np.float32)
+        brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
+        picture[120:420, 180:480] = 0.45 * cv2.dilate(to_side(image, 300), brush)
+        picture = cv2.GaussianBlur(picture, (0, 0), blur)
+        for ends in (((620, 120), (640, 230)), ((700, 300), (680, 380))):
+            cv2.line(picture, *ends, 220, 3, cv2.LINE_AA)
+        pictures.append(picture.astype(np.uint8))
+    assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.85
+
+
+def test_a_marker_digit_crossed_by_a_darker_line_is_no_shadow(recognizer: Recognizer, tmp_path: Path) -> None:
+    images, labels = make_strokes(8, seed=18)
+    pictures = []
+    for image in images:
+        digit = np.zeros((600, 800), np.uint8)
+        brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25))
+        digit[120:420, 180:480] = cv2.dilate(to_side(image, 300), brush)
+        digit = np.where(digit > 127, 80, 0).astype(np.uint8)
+        pictures.append(cv2.line(digit, (150, 300), (520, 260), 180, 4, cv2.LINE_AA))
+    assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.85
+
+
+def test_grain_makes_no_printed_lines() -> None:
+    noise = np.random.default_rng(2).normal(0, 1, (700, 700)).astype(np.float32)
+    grain = cv2.GaussianBlur(noise, (0, 0), 1.2)
+    lines = find_level_lines((grain > 0.5 * grain.std()).astype(np.float32), 0.25)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    thickness = stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH]
+    assert thickness.max(initial=0) < 0.1 * 700

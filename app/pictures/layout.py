@@ -42,10 +42,14 @@ _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 # underlines it; and how many of the longest strokes may be such digits.
 _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
 
-# A shadow is so many times as broad as the strokes beside it that are at least this share of its length, and
-# its edges are softer than theirs by this factor, and softer than this share of full ink from pixel to pixel,
-# and it is so much paler. Only so many of the longest pieces may be shadows or such strokes.
-_BROADER, _SHORT_STROKE, _SOFTER, _SOFT, _PALER, _MOST_SHADOWS = 2.5, 0.12, 0.4, 0.25, 0.75, 20
+# A shadow is broader than strokes beside it by the first factor, and its edges are softer by the second, and
+# soft in themselves: from pixel to pixel, their density changes by less than a share of full ink.
+_BROADER, _SOFTER, _SOFT = 2.5, 0.4, 0.25
+
+# Compared with it are strokes of at least this share of its length, which are darker, it having at most this
+# share of their density, and are bent, so many times as long as their box: a scratch is straight. Only so
+# many of the longest pieces are looked at.
+_SHORT_STROKE, _PALER, _BENT, _MOST_SHADOWS = 0.12, 0.75, 1.35, 20
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -105,6 +109,12 @@ class Piece:
         """Whether it is longer than wide; a disc has 1.8, a square 1 in the same measure."""
         return self.length > 2.4 * self.width
 
+    @property
+    def is_bent(self) -> bool:
+        """Whether it is a stroke that is no straight one."""
+        across = self.box[2] - self.box[0]
+        return self.is_stroke and self.length > _BENT * float(np.hypot(across, self.height))
+
 
 def join(pieces: Sequence[Piece]) -> Piece:
     """Return several pieces as one."""
@@ -138,6 +148,9 @@ class Layout:
     boxes: int = 0
     """How many of these are drawn all round digits."""
 
+    shadows: tuple[int, ...] = ()
+    """The numbers of pieces taken for writing that may be shadows."""
+
     scattered: Optional[Piece] = None
     """All strokes taken for one digit, if it may have fallen into pieces further apart than usual."""
 
@@ -161,7 +174,7 @@ def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np
     flat = labels.ravel()
     masses = np.bincount(flat, density.ravel(), count)
     depths = np.bincount(flat, distances.ravel(), count)
-    areas = stats[:, cv2.CC_STAT_AREA]
+    areas = np.maximum(1, stats[:, cv2.CC_STAT_AREA])
     widths = np.maximum(1.0, 4 * (depths / areas - 0.5))
     lengths = areas / widths
     height, width = labels.shape
@@ -193,15 +206,14 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     if not pieces:
         return Layout(labels, (), ())
     boxes = enclosing(labels, pieces)
-    underlines = find_underlines(pieces)
-    shadows = find_shadows(labels, density, [one for one in pieces if one not in {*boxes, *underlines}])
     clutter = tuple(
         piece.labels[0]
         for piece in pieces
-        if piece in boxes or piece in shadows or is_no_stroke(piece, min(labels.shape), thickest)
+        if piece in boxes or is_no_stroke(piece, min(labels.shape), thickest)
     )
-    dropped = {*boxes, *underlines, *shadows}
+    dropped = {*boxes, *find_underlines(pieces)}
     pieces = [piece for piece in pieces if piece not in dropped]
+    shadows = find_shadows(labels, density, pieces[:_MOST_SHADOWS])
     main = choose_main(pieces, clutter)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
@@ -209,7 +221,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     scattered = as_scattered(drop_strangers(attach_small(groups, _FAR_DETACHED)))
     if [group for line in lines for group in line] == [scattered] or len(lines) == 1 < len(lines[0]):
         scattered = None
-    return Layout(labels, tuple(map(tuple, lines)), clutter, len(boxes), scattered)
+    return Layout(labels, tuple(map(tuple, lines)), clutter, len(boxes), shadows, scattered)
 
 
 def as_scattered(groups: list[Piece]) -> Optional[Piece]:
@@ -243,22 +255,26 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
     return found
 
 
-def find_shadows(labels: NDArray[np.int32], density: Density, pieces: list[Piece]) -> list[Piece]:
-    """Return the pieces that are broad, pale and softly edged beside thinner strokes with sharp edges."""
+def find_shadows(labels: NDArray[np.int32], density: Density, pieces: list[Piece]) -> tuple[int, ...]:
+    """Return the numbers of the pieces that may be shadows: broad, pale and soft beside thinner strokes."""
+    sharp = {piece: sharpness(labels, density, piece) for piece in pieces} if len(pieces) > 1 else {}
     found = []
-    longest = pieces[:_MOST_SHADOWS]
-    for broad in longest:
-        thinner = [
+    for broad in sharp:
+        strokes = [
             piece
-            for piece in longest
+            for piece in sharp
             if _BROADER * piece.width < broad.width and piece.length > _SHORT_STROKE * broad.length
-            if piece.is_stroke and broad.darkness < _PALER * piece.darkness
+            if piece.is_bent and broad.darkness < _PALER * piece.darkness
         ]
-        if thinner:
-            sharpest = max(sharpness(labels, density, piece) for piece in thinner)
-            if sharpness(labels, density, broad) < min(_SOFT, _SOFTER * sharpest):
-                found.append(broad)
-    return found
+        sharpest = max((sharp[piece] for piece in strokes), default=0.0)
+        if is_soft(sharp[broad]) and sharp[broad] < _SOFTER * sharpest:
+            found.append(broad.labels[0])
+    return tuple(found)
+
+
+def is_soft(sharpness: float) -> bool:
+    """Whether edges of this sharpness may be those of a shadow."""
+    return sharpness < _SOFT
 
 
 def sharpness(labels: NDArray[np.int32], density: Density, piece: Piece) -> float:
@@ -266,8 +282,8 @@ def sharpness(labels: NDArray[np.int32], density: Density, piece: Piece) -> floa
     left, top, right, bottom = piece.box
     part = slice(max(0, top - 1), bottom + 1), slice(max(0, left - 1), right + 1)
     square = np.ones((3, 3), np.uint8)
-    own = (labels[part] == piece.labels[0]).astype(np.uint8)
-    outline = own > cv2.erode(own, square)
+    own = np.isin(labels[part], piece.labels).astype(np.uint8)
+    outline = own > cv2.erode(own, square, borderValue=0)
     return float(cv2.morphologyEx(density[part], cv2.MORPH_GRADIENT, square)[outline].mean())
 
 

@@ -8,6 +8,7 @@ tell, each with its likelihood, and the recogniser takes the one that reads best
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,8 +30,10 @@ from app.pictures.layout import (
     find_layout,
     find_pieces,
     is_along_frame,
+    is_soft,
     join,
     may_be_one,
+    sharpness,
     strangeness,
 )
 from app.pictures.lines import remove_lines, without_frame
@@ -61,8 +64,9 @@ _SMALL_PICTURE = 300
 # A picture of fewer pixels to its longer side that is flat is no photo: its paper is of one shade.
 _FLAT_PICTURE = 600
 
-# What is added to the likelihood if ink is taken for one digit in scattered pieces.
-_SCATTERED = -0.3
+# What is added to the likelihood if ink is taken for one digit in scattered pieces, and if some of it is
+# taken for a shadow.
+_SCATTERED, _SHADOWED = -0.3, -0.3
 
 # How wide a stroke may be that meets the frame, as a share of the picture's shorter side: in flat pictures,
 # which may be cut out along the digit's edges, and in others, where a shadow or a desk may reach in.
@@ -214,8 +218,8 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
 
 
 def likeliest(found: Sequence[Found]) -> float:
-    """Return the likelihood of the likeliest; -1 if there is none."""
-    return max((one.likelihood for one in found), default=-1.0)
+    """Return the likelihood of the likeliest; minus infinity if there is none."""
+    return max((one.likelihood for one in found), default=-math.inf)
 
 
 def is_mostly_light(pixels: Pixels) -> bool:
@@ -225,10 +229,7 @@ def is_mostly_light(pixels: Pixels) -> bool:
 
 
 def stroke_length(layout: Layout) -> float:
-    """Return the length of all strokes; what hardly is a stroke counts less, and half what the frame cuts.
-
-    That may be a shadow.
-    """
+    """Return the length of all strokes; what hardly is a stroke, or may be a shadow, counts less."""
     pieces = [piece for line in layout.lines for piece in line]
     return sum(
         piece.length
@@ -282,8 +283,8 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
 
     A small picture whose paper is of one shade is measured against that shade. In any other, ink is searched
     with a wide reach, so that the broadest felt pen is ink and not paper, and then with the reach that the
-    strokes found ask for. If that does not look like writing, a shadow may have been taken for ink, and the
-    search starts again with a short reach.
+    strokes found ask for, which counts alone unless it loses them. If that does not look like writing, a shadow
+    may have been taken for ink, and the search starts again with a short reach.
     """
     short = min(working.shape[:2])
     all_found: list[Found] = []
@@ -321,7 +322,7 @@ def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Pag
     density = ink.density
     found: list[Found] = []
     scattered: list[Found] = []
-    is_in_shadow = False
+    is_in_shadow, price = False, 0.0
     for _ in range(3):
         full = full_density(density, ink.floor)
         if full < 1.5 * ink.floor:
@@ -339,28 +340,32 @@ def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Pag
         if not layout.lines:
             break
         with page.stage("judge"):
-            looks = judge(layout, cleaned, grey)
-            found = [*found[:1], Found(ink, cleaned, full, layout, *looks, is_in_shadow)]
+            contrast, likelihood = judge(layout, cleaned, grey)
+            one = Found(ink, cleaned, full, layout, contrast, likelihood + price, is_in_shadow)
+            found = [*found[:1], one]
         if layout.scattered is not None:
             scattered.append(as_one_digit(found[-1], layout.scattered))
+        aside = layout.clutter + layout.shadows
         if is_shadow(layout, cleaned):
             density = np.maximum(density - np.float32(_SHADOW * full), 0)
             is_in_shadow = True
-        elif layout.clutter:
-            clutter = np.isin(layout.labels, layout.clutter).astype(np.uint8)
-            density = np.where(cv2.dilate(clutter, np.ones((7, 7), np.uint8)), np.float32(0), density)
+        elif aside:
+            is_aside = np.isin(layout.labels, aside).astype(np.uint8)
+            density = np.where(cv2.dilate(is_aside, np.ones((7, 7), np.uint8)), np.float32(0), density)
         else:
             break
+        if is_in_shadow or layout.shadows:
+            price = _SHADOWED
     return [*scattered[:1], *found]
 
 
 def is_shadow(layout: Layout, density: Density) -> bool:
-    """Whether the longest stroke is broad, and there are much darker strokes in it: a shadow on a digit."""
+    """Whether the longest of the writing is broad, soft, and has dark strokes in it: a shadow on a digit."""
     main = layout.main
-    left, top, right, bottom = main.box
-    own = layout.labels[top:bottom, left:right] == main.labels[0]
-    dark = own & (density[top:bottom, left:right] > _IN_SHADOW)
-    return bool(main.width > _BROAD * min(density.shape) and _LEAST_IN < dark.sum() / own.sum() < _MOST_IN)
+    if main.width < _BROAD * min(density.shape) or not is_soft(sharpness(layout.labels, density, main)):
+        return False
+    own = density[np.isin(layout.labels, main.labels)]
+    return bool(_LEAST_IN < (own > _IN_SHADOW).mean() < _MOST_IN)
 
 
 def as_one_digit(found: Found, whole: Piece) -> Found:
