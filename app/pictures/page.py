@@ -283,8 +283,8 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
 
     A small picture whose paper is of one shade is measured against that shade. In any other, ink is searched
     with a wide reach, so that the broadest felt pen is ink and not paper, and then with the reach that the
-    strokes found ask for, which counts alone unless it loses them. If that does not look like writing, a shadow
-    may have been taken for ink, and the search starts again with a short reach.
+    strokes found ask for, which counts alone unless it loses them. If that does not look like writing, a
+    shadow may have been taken for ink, and the search starts again with a short reach.
     """
     short = min(working.shape[:2])
     all_found: list[Found] = []
