@@ -82,7 +82,7 @@ sides = st.integers(40, 160)
 
 
 @given(strokes, pens, sides)
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_the_longest_side_of_the_ink_is_20_pixels(points: Points, pen: float, side: int) -> None:
     digit = only(find_digits(255 - draw(points, side, pen)))
     assert digit.image.shape == (28, 28)
@@ -93,7 +93,7 @@ def test_the_longest_side_of_the_ink_is_20_pixels(points: Points, pen: float, si
 
 
 @given(strokes, pens, sides)
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_the_centre_of_mass_is_within_half_a_pixel_of_14_14(points: Points, pen: float, side: int) -> None:
     image = only(find_digits(draw(points, side, pen))).image
     touches_the_frame = image[[0, -1]].any() or image[:, [0, -1]].any()
@@ -111,7 +111,7 @@ def test_ink_that_would_leave_the_frame_stays_inside() -> None:
 
 
 @given(strokes, pens, sides, st.integers(0, 60), st.integers(160, 255))
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_polarity_makes_no_difference(points: Points, pen: float, side: int, dark: int, light: int) -> None:
     grey = dark + draw(points, side, pen) * ((light - dark) / 255)
     on_black = only(find_digits(grey))
@@ -121,7 +121,7 @@ def test_polarity_makes_no_difference(points: Points, pen: float, side: int, dar
 
 
 @given(st.just(SEVEN), st.floats(0.1, 0.2), st.integers(80, 120), st.integers(2, 5))
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 def test_scale_makes_little_difference(points: Points, pen: float, side: int, factor: int) -> None:
     small = only(find_digits(draw(points, side, pen))).image
     large = only(find_digits(draw(points, side * factor, pen))).image
@@ -131,7 +131,7 @@ def test_scale_makes_little_difference(points: Points, pen: float, side: int, fa
 
 
 @given(strokes, pens, st.tuples(*[st.integers(0, 90)] * 4))
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_place_makes_no_difference(points: Points, pen: float, margins: tuple[int, int, int, int]) -> None:
     grey = draw(points, 60, pen)
     left, top, right, bottom = margins
