@@ -16,7 +16,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first column and row outside."""
 
 # So many of the pieces of ink are looked at; what is shorter than these is grain.
-_MOST_PIECES = 400
+_MOST_FOUND = 400
 
 # A piece of ink within this share of a digit's height belongs to it: pencil skips, and pens run dry.
 _SKIP = 0.04
@@ -183,7 +183,7 @@ def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np
     middle = labels[height // 10 : height - height // 10, width // 10 : width - width // 10]
     inner = np.bincount(middle.ravel(), minlength=count)
     pieces = []
-    for label in 1 + np.argsort(-lengths[1:], kind="stable")[:_MOST_PIECES]:
+    for label in 1 + np.argsort(-lengths[1:], kind="stable")[:_MOST_FOUND]:
         x, y, across, down, area = (int(value) for value in stats[label])
         touches = sum((x == 0, y == 0, x + across == width, y + down == height))
         box = (x, y, x + across, y + down)
@@ -257,7 +257,7 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
 
 def find_shadows(labels: NDArray[np.int32], density: Density, pieces: list[Piece]) -> tuple[int, ...]:
     """Return the numbers of the pieces that may be shadows: broad, pale and soft beside thinner strokes."""
-    sharp = {piece: sharpness(labels, density, piece) for piece in pieces} if len(pieces) > 1 else {}
+    sharp = {piece: sharpness(labels, density, piece) for piece in pieces}
     found = []
     for broad in sharp:
         strokes = [
@@ -272,9 +272,9 @@ def find_shadows(labels: NDArray[np.int32], density: Density, pieces: list[Piece
     return tuple(found)
 
 
-def is_soft(sharpness: float) -> bool:
-    """Whether edges of this sharpness may be those of a shadow."""
-    return sharpness < _SOFT
+def is_soft(change: float) -> bool:
+    """Whether edges may be those of a shadow, given their `sharpness`."""
+    return change < _SOFT
 
 
 def sharpness(labels: NDArray[np.int32], density: Density, piece: Piece) -> float:

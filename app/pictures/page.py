@@ -229,7 +229,7 @@ def is_mostly_light(pixels: Pixels) -> bool:
 
 
 def stroke_length(layout: Layout) -> float:
-    """Return the length of all strokes; what hardly is a stroke, or may be a shadow, counts less."""
+    """Return the length of all strokes; what hardly is one, or what the frame cuts, counts less."""
     pieces = [piece for line in layout.lines for piece in line]
     return sum(
         piece.length
@@ -312,7 +312,7 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
 
 
 def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> list[Found]:
-    """Return the ink of a picture, and again without what cannot be strokes.
+    """Return the ink of a picture, and again without what cannot be strokes or may be a shadow.
 
     Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
     """
@@ -346,7 +346,7 @@ def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Pag
         if layout.scattered is not None:
             scattered.append(as_one_digit(found[-1], layout.scattered))
         aside = layout.clutter + layout.shadows
-        if is_shadow(layout, cleaned):
+        if is_shadow_on_ink(layout, cleaned):
             density = np.maximum(density - np.float32(_SHADOW * full), 0)
             is_in_shadow = True
         elif aside:
@@ -359,8 +359,8 @@ def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Pag
     return [*scattered[:1], *found]
 
 
-def is_shadow(layout: Layout, density: Density) -> bool:
-    """Whether the longest of the writing is broad, soft, and has dark strokes in it: a shadow on a digit."""
+def is_shadow_on_ink(layout: Layout, density: Density) -> bool:
+    """Whether the longest of the writing is broad, soft, and has darker strokes in it, which are the ink."""
     main = layout.main
     if main.width < _BROAD * min(density.shape) or not is_soft(sharpness(layout.labels, density, main)):
         return False
