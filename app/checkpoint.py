@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from app.errors import CheckpointError
 from app.fast_layers import accelerate
 from app.files import write_atomically, write_json
-from app.models import Network, SoftmaxRegression, TwoConvNet, infer_architecture, is_softmax_regression
+from app.models import (
+    Network,
+    SoftmaxRegression,
+    build_columns,
+    infer_architecture,
+    is_softmax_regression,
+)
 
 FORMAT = 1
 State = Mapping[str, NDArray[Any]]
@@ -140,7 +146,7 @@ def _build_network(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str,
     if is_softmax_regression(shapes):
         return SoftmaxRegression()
     architecture = infer_architecture(shapes)
-    return TwoConvNet(**architecture, downsampling=_downsampling(metadata, architecture))
+    return build_columns(**architecture, downsampling=_downsampling(metadata, architecture))
 
 
 def _downsampling(metadata: Mapping[str, Any], architecture: Mapping[str, Any]) -> str:

@@ -46,10 +46,11 @@ _PARAMETER_TAGS = {1: onednn.VECTOR, 4: onednn.PLAIN}
 
 
 def accelerate(network: nn.Layer) -> None:
-    """Let oneDNN compute the features of a network that has two convolutions; its parameters stay its own."""
-    if isinstance(network, TwoConvNet):
-        # The object hides the class's method of this name, which it falls back on.
-        network.features = FastFeatures(network)  # type: ignore[method-assign]
+    """Let oneDNN compute the features of a network's pairs of convolutions; its parameters stay its own."""
+    for layer in network.sublayers(include_self=True):
+        if isinstance(layer, TwoConvNet):
+            # The object hides the class's method of this name, which it falls back on.
+            layer.features = FastFeatures(layer)  # type: ignore[method-assign]
 
 
 class FastFeatures:

@@ -15,6 +15,7 @@ from app import runtime
 from app.config import UNPADDED_KERNELS, TrainConfig, halved_side
 from app.datasets import CLASSES, SIDE
 from app.dropout import SeededDropout
+from app.views import VIEWS, see
 
 DOWNSAMPLING = ("max-pool", "stride")
 PADDING = ("same", "valid")
@@ -125,6 +126,42 @@ def last_side(kernel_size: int, padding: str) -> int:
     return halved_side(halved_side(SIDE, kernel_size, padding), kernel_size, padding)
 
 
+class MultiColumnNet(nn.Layer):
+    """Several `TwoConvNet` side by side, each with a view of its own of the picture; the logits are averaged.
+
+    After Ciresan, Meier and Schmidhuber, "Multi-column deep neural networks for image classification" (CVPR
+    2012). In training the columns see the same images, and each has a loss of its own: with a common one they
+    would come to rely on one another, and their mistakes would be less different. Each has the name of its
+    view.
+
+    Args:
+        columns: how many of `app.views.VIEWS` there are, from the first on.
+        choices: the arguments of every `TwoConvNet`.
+    """
+
+    def __init__(self, columns: int, **choices: Any) -> None:
+        super().__init__()
+        self.views = VIEWS[:columns]
+        for view in self.views:
+            self.add_sublayer(view, TwoConvNet(**choices))
+        self.architecture = {"columns": columns, **self._sub_layers[VIEWS[0]].architecture}
+        """The arguments, as plain JSON values."""
+
+    @property
+    def filters(self) -> NDArray[np.float32]:
+        """The weights of all first layers as pictures, float32 [columns * C, k, k]."""
+        return np.concatenate([column.filters for column in self._sub_layers.values()])
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Return the logits, float32 [N, outputs], of float32 [N, 1, 28, 28] pictures.
+
+        In training mode, those of each column, float32 [columns, N, outputs].
+        """
+        columns = self._sub_layers.items()
+        logits: paddle.Tensor = paddle.stack([column(see(images, view)) for view, column in columns])
+        return logits if self.training else logits.mean(0)
+
+
 class SoftmaxRegression(nn.Layer):
     """One linear layer from the 784 pixels to ten logits; its biases start at one."""
 
@@ -146,14 +183,15 @@ class SoftmaxRegression(nn.Layer):
         return logits
 
 
-Network = Union[TwoConvNet, SoftmaxRegression]
+Network = Union[TwoConvNet, MultiColumnNet, SoftmaxRegression]
 
 
 def build_network(config: TrainConfig) -> Network:
     """Return the untrained network that `config` describes; its parameters are drawn from Paddle's seed."""
     if config.network == "softmax-regression":
         return SoftmaxRegression()
-    return TwoConvNet(
+    return build_columns(
+        config.columns,
         channels=config.channels,
         kernel_size=config.kernel_size,
         downsampling=config.downsampling,
@@ -165,19 +203,40 @@ def build_network(config: TrainConfig) -> Network:
     )
 
 
+def build_columns(columns: int, **choices: Any) -> Union[TwoConvNet, MultiColumnNet]:
+    """Return a `MultiColumnNet`, or the plain `TwoConvNet` if there is one column."""
+    return MultiColumnNet(columns, **choices) if columns > 1 else TwoConvNet(**choices)
+
+
 def is_softmax_regression(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Return whether parameters of these names and shapes are those of a `SoftmaxRegression`."""
     return dict(shapes) == {"fc.weight": (SIDE**2, CLASSES), "fc.bias": (CLASSES,)}
 
 
 def infer_architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the arguments of `TwoConvNet` that follow from the names and shapes of its parameters.
+    """Return the arguments of `build_columns` that follow from the names and shapes of its parameters.
 
     `downsampling` and `dropout` leave no trace in them and are not among the arguments.
 
     Raises:
-        ValueError: the names or shapes are not those of a `TwoConvNet`; the message says which.
+        ValueError: the names or shapes are not those of such a network; the message says which.
     """
+    if not any(name.startswith(f"{VIEWS[0]}.") for name in shapes):
+        return {"columns": 1, **_infer_column(shapes)}
+    by_view: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        view, _, own_name = name.partition(".")
+        by_view.setdefault(view, {})[own_name] = shape
+    if set(by_view) != set(VIEWS[: len(by_view)]) or len(by_view) == 1:
+        raise ValueError(f"expected columns named {', '.join(VIEWS)}, from the first on, two or more")
+    first, *others = (_infer_column(by_view[view]) for view in VIEWS[: len(by_view)])
+    if any(other != first for other in others):
+        raise ValueError("its columns are of different sizes")
+    return {"columns": len(by_view), **first}
+
+
+def _infer_column(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return the arguments of a `TwoConvNet`, as `infer_architecture` does."""
     for name, rank in (("conv1.weight", 4), ("conv2.weight", 4), ("fc.weight", 2), ("hidden.weight", 2)):
         if name not in shapes and name != "hidden.weight":
             raise ValueError(f"the parameter {name} is missing")

@@ -33,7 +33,7 @@ class Replicas:
         network: `backward` leaves its gradients and running statistics ready for the optimiser. Its
             parameters may be changed in place, but no longer be put elsewhere.
         count: how many threads train it, itself included.
-        loss: gives the mean loss of logits and labels.
+        loss: gives the mean loss of logits and labels; of a network of columns, that of each.
     """
 
     def __init__(self, network: nn.Layer, count: int, loss: Loss) -> None:
@@ -109,9 +109,12 @@ class Replicas:
     ) -> paddle.Tensor:
         for dropout in self._dropouts[number]:
             dropout.place(dropout_seed, first_image)
-        loss = self._loss(self._networks[number](images), labels) * (len(labels) / total)
+        logits = self._networks[number](images)
+        # Of a network of columns each learns as if it were alone; what is shown is their mean.
+        columns = logits if logits.ndim > labels.ndim else [logits]
+        loss = sum(self._loss(each, labels) for each in columns) * (len(labels) / total)
         loss.backward()
-        return loss.detach()
+        return loss.detach() / len(columns)
 
     def _average_statistics(self, count: int) -> None:
         """Give all replicas the mean of the running statistics of the first `count`, which had images."""

@@ -85,10 +85,9 @@ def evaluate(config: dict[str, Any], data_dir: str, repeats: int) -> dict[str, A
     """Return the seconds in which this program turns the uint8 test images into logits."""
     runtime.prepare()
     from app.fast_layers import accelerate
-    from app.models import TwoConvNet, compute_logits
+    from app.models import build_network, compute_logits
 
-    names = ("channels", "kernel_size", "downsampling", "batch_norm", "hidden", "dropout", "padding")
-    network = TwoConvNet(**{name: config[name] for name in names})
+    network = build_network(TrainConfig.from_json(config))
     accelerate(network)
     images = load_mnist([Path(data_dir)]).test.images
     compute_logits(network, images)

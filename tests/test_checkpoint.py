@@ -17,7 +17,7 @@ from app.checkpoint import (
     set_state,
 )
 from app.errors import CheckpointError
-from app.models import TwoConvNet, compute_logits
+from app.models import MultiColumnNet, TwoConvNet, compute_logits
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 
@@ -49,6 +49,16 @@ def test_round_trip_gives_the_same_network(saved):
     np.testing.assert_allclose(compute_logits(loaded.network, IMAGES), expected, rtol=1e-4, atol=1e-5)
     assert loaded.network.architecture == {**network.architecture, "dropout": 0.0}
     assert not loaded.network.training
+
+
+def test_a_network_of_columns_comes_back(tmp_path):
+    network = MultiColumnNet(2, channels=(4, 6), kernel_size=3, downsampling="stride", batch_norm=True)
+    path = tmp_path / "net.pdparams"
+    save_checkpoint(path, get_state(network), {"network": network.architecture})
+    loaded = load_checkpoint(path).network
+    assert loaded.architecture == network.architecture
+    expected = compute_logits(network, IMAGES)
+    np.testing.assert_allclose(compute_logits(loaded, IMAGES), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_are_a_plain_paddle_state_dict(saved):

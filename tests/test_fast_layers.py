@@ -9,7 +9,7 @@ from paddle.nn.functional import cross_entropy
 from app import onednn
 from app.checkpoint import get_state
 from app.fast_layers import FastFeatures, accelerate, agrees, gradients_agree, make_plan, stages_of
-from app.models import TwoConvNet
+from app.models import MultiColumnNet, TwoConvNet
 
 ARCHITECTURES = {
     "tutorial": {},
@@ -84,6 +84,26 @@ def test_outputs_gradients_and_statistics_are_those_of_paddles_layers(name):
         assert_close(fast(images), plain(images))
         images = some_pictures(40)
         assert_close(fast(images), plain(images))
+
+
+@needs_onednn
+def test_every_column_of_a_network_is_fast_and_so_is_every_column_of_its_copy():
+    paddle.seed(1)
+    plain = MultiColumnNet(3, channels=(16, 32), padding="valid", batch_norm=True, hidden=16)
+    fast = copy.deepcopy(plain)
+    accelerate(fast)
+    images, labels = some_pictures(20), paddle.randint(0, 10, [20, 1])
+    for network in (plain, copied := copy.deepcopy(fast)):
+        sum(cross_entropy(logits, labels) for logits in network(images)).backward()
+    for mine, theirs in zip(copied.parameters(), plain.parameters()):
+        assert mine.stop_gradient or np.abs(theirs.grad.numpy()).max() > 0
+        assert_close(mine, theirs)
+        if not theirs.stop_gradient:
+            assert_close(mine.grad, theirs.grad)
+    for column in copied.sublayers():
+        if isinstance(column, TwoConvNet):
+            assert isinstance(column.features, FastFeatures)
+            assert len(column.features._idle_plans) == 1
 
 
 @needs_onednn

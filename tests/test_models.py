@@ -3,13 +3,16 @@ import paddle
 import pytest
 
 from app.models import (
+    MultiColumnNet,
     SoftmaxRegression,
     TwoConvNet,
+    build_columns,
     compute_logits,
     infer_architecture,
     is_softmax_regression,
     to_model_input,
 )
+from app.views import VIEWS, see
 
 
 def some_images(count: int) -> np.ndarray:
@@ -48,6 +51,7 @@ def test_default_network_computes_what_the_tutorial_writes_down():
     np.testing.assert_allclose(network(x).numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("downsampling", ["max-pool", "stride"])
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("hidden", [0, 7])
@@ -55,19 +59,14 @@ def test_default_network_computes_what_the_tutorial_writes_down():
     ("kernel_size", "padding"), [(1, "same"), (3, "same"), (5, "same"), (5, "valid"), (9, "valid")]
 )
 def test_every_variant_gives_ten_logits_and_shapes_that_tell_its_architecture(
-    downsampling, batch_norm, hidden, kernel_size, padding
+    columns, downsampling, batch_norm, hidden, kernel_size, padding
 ):
-    network = TwoConvNet((4, 6), kernel_size, downsampling, batch_norm, hidden, dropout=0.5, padding=padding)
+    choices = {"channels": (4, 6), "kernel_size": kernel_size, "batch_norm": batch_norm, "padding": padding}
+    network = build_columns(columns, downsampling=downsampling, hidden=hidden, dropout=0.5, **choices)
     assert compute_logits(network, some_images(2)).shape == (2, 10)
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    assert infer_architecture(shapes) == {
-        "channels": (4, 6),
-        "kernel_size": kernel_size,
-        "batch_norm": batch_norm,
-        "hidden": hidden,
-        "outputs": 10,
-        "padding": padding,
-    }
+    expected = {"columns": columns, "hidden": hidden, "outputs": 10, **choices}
+    assert infer_architecture(shapes) == expected
 
 
 def test_outputs_are_logits_not_probabilities():
@@ -101,11 +100,37 @@ def test_impossible_padding_is_refused(padding, kernel_size):
     [
         ({"conv1.weight": (4, 1, 5, 5), "fc.weight": (10, 10)}, "conv2.weight is missing"),
         ({"conv1.weight": (4,), "conv2.weight": (4, 4, 5, 5), "fc.weight": (1, 1)}, "conv1.weight has 1 dim"),
+        ({"plain.conv1.weight": (4, 1, 5, 5)}, "columns named plain, upright, moments, narrow"),
+        ({"plain.fc.bias": (10,), "narrow.fc.bias": (10,)}, "columns named"),
+        ({"plain.fc.bias": (10,), "upright.fc.bias": (10,), "fc.bias": (10,)}, "columns named"),
+        ({"plain.fc.bias": (10,), "upright.fc.bias": (10,)}, "conv1.weight is missing"),
     ],
 )
 def test_shapes_of_another_network_are_refused(shapes, reason):
     with pytest.raises(ValueError, match=reason):
         infer_architecture(shapes)
+
+
+def test_columns_of_different_sizes_are_refused():
+    columns = {"plain": TwoConvNet((2, 3), 3), "upright": TwoConvNet((2, 4), 3)}
+    shapes = {
+        f"{view}.{name}": tuple(tensor.shape)
+        for view, column in columns.items()
+        for name, tensor in column.state_dict().items()
+    }
+    with pytest.raises(ValueError, match="different sizes"):
+        infer_architecture(shapes)
+
+
+def test_columns_are_networks_whose_logits_are_averaged_each_with_its_view():
+    network = MultiColumnNet(3, channels=(2, 3), kernel_size=3, batch_norm=True, hidden=5)
+    network.eval()
+    images = paddle.to_tensor(to_model_input(some_images(4)))
+    columns = [(view, getattr(network, view)) for view in VIEWS[:3]]
+    expected = np.mean([column(see(images, view)).numpy() for view, column in columns], axis=0)
+    np.testing.assert_allclose(network(images).numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert network.filters.shape == (6, 3, 3)
+    np.testing.assert_array_equal(network.filters[4:], network.moments.filters)
 
 
 def test_softmax_regression_is_one_linear_layer_with_biases_of_one():

@@ -6,14 +6,15 @@ import pytest
 
 from app.fast_layers import accelerate
 from app.losses import cross_entropy
-from app.models import TwoConvNet
+from app.models import TwoConvNet, build_columns
 from app.replicas import Replicas
+from app.views import VIEWS, see
 
 
 def make_network(**options) -> TwoConvNet:
     paddle.seed(3)
     choices = {"channels": (4, 6), "kernel_size": 3, "downsampling": "stride", "hidden": 8, **options}
-    network = TwoConvNet(**choices)
+    network = build_columns(choices.pop("columns", 1), **choices)
     accelerate(network)
     return network
 
@@ -39,8 +40,13 @@ def train(network: TwoConvNet, workers: int, counts=(32, 31, 2, 1)) -> list[floa
 @pytest.mark.parametrize("workers", [2, 3])
 @pytest.mark.parametrize(
     "choices",
-    [{}, {"channels": (16, 32), "kernel_size": 5}, {"channels": (16, 16), "downsampling": "max-pool"}],
-    ids=["few channels", "sixteens of channels", "pooled"],
+    [
+        {},
+        {"channels": (16, 32), "kernel_size": 5},
+        {"channels": (16, 16), "downsampling": "max-pool"},
+        {"columns": 3},
+    ],
+    ids=["few channels", "sixteens of channels", "pooled", "columns"],
 )
 def test_several_threads_train_as_one(workers, choices):
     alone, together = make_network(**choices), make_network(**choices)
@@ -65,6 +71,22 @@ def test_one_thread_is_the_plain_step():
     expected.backward()
     assert float(loss) == float(expected)
     np.testing.assert_array_equal(network.fc.weight.grad.numpy(), plain.fc.weight.grad.numpy())
+
+
+def test_each_column_learns_as_if_it_were_alone_and_the_loss_is_their_mean():
+    network = make_network(columns=3, batch_norm=True)
+    images, labels = make_batch(16)
+    columns = [(view, copy.deepcopy(getattr(network, view))) for view in VIEWS[:3]]
+    loss = Replicas(network, 1, cross_entropy).backward(images, labels, 16)
+    expected = []
+    for view, column in columns:
+        expected.append(cross_entropy(column(see(images, view)), labels))
+        expected[-1].backward()
+        for mine, theirs in zip(getattr(network, view).parameters(), column.parameters()):
+            if not theirs.stop_gradient:
+                np.testing.assert_allclose(mine.grad.numpy(), theirs.grad.numpy(), rtol=1e-4, atol=1e-6)
+    assert len({float(each) for each in expected}) == 3
+    assert float(loss) == pytest.approx(float(sum(expected)) / 3)
 
 
 def test_a_share_of_a_batch_is_weighed_by_the_whole_batch():
