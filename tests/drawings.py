@@ -219,7 +219,7 @@ def scan(fine: Float, size: tuple[int, int], severity: float, rng: np.random.Gen
 
 # --- small pictures --------------------------------------------------------------------------------------
 
-SMALL = ("plain", "filled", "jpeg", "threshold", "faint", "stretched")
+SMALL = ("plain", "filled", "jpeg", "threshold", "faint", "stretched", "bitmap", "slope")
 
 
 def make_small(
@@ -229,16 +229,19 @@ def make_small(
     index = int(rng.integers(len(digits.images)))
     cover = cut_out(digits.images[index], rng)
     side = round(rng.uniform(20, 64) - 4 * severity)
+    if style == "bitmap":
+        side = round(side / (1 + severity))
     stretch = rng.uniform(1, 1 + 0.6 * severity) ** rng.choice([-1, 1]) if style == "stretched" else 1.0
     frame = (max(16, round(side * stretch)), side) if rng.random() < 0.5 else (side, side)
-    share = 1.0 if style == "filled" else rng.uniform(0.8 - 0.25 * severity, 0.95)
+    is_filled = style in ("filled", "bitmap")
+    share = 1.0 if is_filled else rng.uniform(0.8 - 0.25 * severity, 0.95)
     height = share * frame[1]
     width = height * cover.width / cover.height * stretch
     shrink = min(1.0, share * frame[0] / width)
     size = max(1, round(width * shrink)), max(4, round(height * shrink))
     field = Image.new("L", frame)
     room = np.array(frame) - size
-    off = rng.uniform(0, 1, 2) if style != "filled" else np.array([0.5, 0.5])
+    off = rng.uniform(0, 1, 2) if not is_filled else np.array([0.5, 0.5])
     field.paste(cover.resize(size, Image.Resampling.LANCZOS), tuple(int(v) for v in np.rint(room * off)))
     text = str(digits.labels[index])
     return (*finish_small(np.asarray(field, np.float32) / 255, style, severity, rng), text)
@@ -261,10 +264,15 @@ def finish_small(cover: Float, style: str, severity: float, rng: np.random.Gener
         rng.uniform(0.5 - 0.3 * severity, 0.7 - 0.4 * severity) if style == "faint" else rng.uniform(0.8, 1)
     )
     low = rng.uniform(0, 1 - contrast)
-    if style == "threshold":
+    if style in ("threshold", "bitmap"):
         cover = (cover > rng.uniform(0.3, 0.6)).astype(np.float32)
     grey = low + contrast * (cover if rng.random() < 0.5 else 1 - cover)
-    grey = grey + rng.normal(0, 0.02 * severity, grey.shape) * (style != "threshold")
+    if style == "slope":
+        # Light that comes from one side, as in a small photo.
+        y, x = np.indices(grey.shape) / max(grey.shape) - 0.5
+        down, right = rng.uniform(-0.6, 0.6, 2) * (0.3 + 0.7 * severity)
+        grey = grey * (1 + down * y + right * x)
+    grey = grey + rng.normal(0, 0.02 * severity, grey.shape) * (style not in ("threshold", "bitmap"))
     picture = Image.fromarray(np.clip(np.rint(grey * 255), 0, 255).astype(np.uint8))
     suffix = ".jpg" if style == "jpeg" else ".png"
     return encode(picture, suffix, round(90 - 55 * severity)), suffix

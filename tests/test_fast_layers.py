@@ -14,7 +14,7 @@ from app.models import MultiColumnNet, TwoConvNet
 ARCHITECTURES = {
     "tutorial": {},
     "default": {"channels": (16, 32), "downsampling": "stride", "batch_norm": True, "hidden": 16},
-    "best": {"channels": (48, 96), "padding": "valid", "batch_norm": True, "hidden": 16},
+    "best": {"channels": (16, 64), "padding": "valid", "batch_norm": True, "hidden": 16},
     "few channels": {"channels": (4, 6), "downsampling": "stride"},
     "few normalised channels": {"channels": (3, 5), "kernel_size": 3, "batch_norm": True},
     "single pixels": {"channels": (16, 16), "kernel_size": 1, "padding": "valid"},

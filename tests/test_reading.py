@@ -126,6 +126,36 @@ def test_digits_stretched_to_a_square_are_read_but_for_ones(recognizer: Recogniz
     assert np.mean([text == str(label) for text, label in zip(read, labels) if label != 1]) >= 0.85
 
 
+@pytest.mark.parametrize("is_bitmap", [True, False])
+def test_digits_as_tall_as_a_tiny_picture_are_read(
+    recognizer: Recognizer, tmp_path: Path, is_bitmap: bool
+) -> None:
+    images, labels = make_strokes(150, seed=19)
+    pictures = []
+    for image in images:
+        digit = cut_out(image)
+        digit = cv2.resize(digit, (max(5, min(14, round(16 * digit.shape[1] / digit.shape[0]))), 16))
+        digit = np.where(digit > 110, 255, 0).astype(np.uint8) if is_bitmap else digit
+        margin = 16 - digit.shape[1]
+        pictures.append(np.pad(digit, ((0, 0), (margin // 2, margin - margin // 2))))
+    assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.93
+
+
+@pytest.mark.parametrize("side", [40, 250])
+def test_digits_cut_out_along_their_edges_are_read_where_the_light_slopes(
+    recognizer: Recognizer, tmp_path: Path, side: int
+) -> None:
+    images, labels = make_strokes(60, seed=20)
+    generator = np.random.default_rng(0)
+    pictures = []
+    for image in images:
+        ink = to_side(cut_out(image), side) / 255
+        y, x = np.indices(ink.shape) / side - 0.5
+        down, right = generator.uniform(-0.5, 0.5, 2)
+        pictures.append(((190 - 130 * ink) * (1 + down * y + right * x)).clip(0, 255).astype(np.uint8))
+    assert share_right(texts(recognizer, tmp_path, pictures, inverts=False), labels) >= 0.95
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(1, 6), (4, 6), (8, 10)])
 def test_a_page_of_many_digits_is_read_line_by_line(
     recognizer: Recognizer, tmp_path: Path, rows: int, columns: int

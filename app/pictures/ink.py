@@ -22,6 +22,9 @@ _NOISE_DEVIATIONS = 4.0
 _FLAT_SHARE, _FLAT_WITHIN = 0.6, 0.12
 _FLAT_EXPLAINED = 0.75
 
+# How many times a slope of light is fitted, each time to what the time before was paper.
+_SLOPE_FITS = 4
+
 # The length of the frame along which a desk or a shadow lies, in sides of a square of its size.
 _ALONG = 1.0
 
@@ -64,17 +67,22 @@ def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int]) -> Ink:
         pixels: the picture.
         light_on_dark: whether to look for light ink on dark paper.
         reach: what is narrower than this many pixels is ink, what is wider is paper or shadow; None where
-            the paper is known to be of one shade.
+            the paper is known to be even.
     """
     positive = 255 - pixels if light_on_dark else pixels
-    paper = one_shade(positive) if reach is None else estimate_paper(positive, reach)
+    paper = estimate_paper(positive, reach) if reach else even_paper(positive)
     densities = _channel_densities(positive, paper)
     weights = _channel_weights(densities)
     density = densities @ weights
     offset = _most_common(density)
     density = np.maximum(density - offset, 0)
-    floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise_of(density))
-    return Ink(light_on_dark, paper, weights, quieten(density, paper, floor), offset, floor)
+    noise = noise_of(density)
+    if reach is None:
+        # In a few pixels full of strokes, most changes from one to the next are edges.
+        noise = min(noise, departure_of(density[density < 0.5 * full_density(density, _LEAST_DENSITY)]))
+    floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise)
+    density = density if reach is None else quieten(density, paper, floor)
+    return Ink(light_on_dark, paper, weights, density, offset, floor)
 
 
 def _largest(planes: NDArray[Any]) -> NDArray[Any]:
@@ -139,8 +147,26 @@ def split_levels(pixels: Pixels) -> tuple[NDArray[np.bool_], float]:
     return is_light, between / variance
 
 
+def has_even_paper(pixels: Pixels) -> bool:
+    """Whether a picture is dark ink on paper of one shade, in even light or in light that slopes.
+
+    The first is a drawing or a scan, the second a photo of a small piece of paper.
+    """
+    if is_flat(pixels):
+        return True
+    shade = one_shade(pixels)
+    levelled = pixels * (shade / np.maximum(fit_slope(pixels, shade), 1))
+    return is_flat(np.clip(levelled, 0, 255).astype(np.uint8))
+
+
+def even_paper(pixels: Pixels) -> Pixels:
+    """Return the paper of a picture that `has_even_paper`."""
+    shade = one_shade(pixels)
+    return shade if is_flat(pixels) else np.rint(fit_slope(pixels, shade)).astype(np.uint8)
+
+
 def is_flat(pixels: Pixels) -> bool:
-    """Whether a picture is dark ink on paper of one shade: a drawing, or a scan in even light."""
+    """Whether a picture is dark ink on paper of one shade, in even light."""
     is_light, explained = split_levels(pixels)
     if explained < _FLAT_EXPLAINED:
         return False
@@ -155,6 +181,29 @@ def one_shade(pixels: Pixels) -> Pixels:
     is_light, _ = split_levels(pixels)
     shade = np.median(pixels[is_light], axis=0) if is_light.any() else pixels.max(axis=(0, 1))
     return np.broadcast_to(np.rint(shade).astype(np.uint8), pixels.shape).copy()
+
+
+def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
+    """Return float32 [height, width, channels], the plane through the light part in each channel.
+
+    What is light is told by the plane found before, `shade` at first.
+    """
+    height, width = pixels.shape[:2]
+    y, x = np.indices((height, width), np.float32)
+    terms = np.stack([np.ones_like(x), x / np.float32(width), y / np.float32(height)], -1)
+    slope = shade.astype(np.float32)
+    step = max(1, height // 100), max(1, width // 100)
+    some = (slice(None, None, step[0]), slice(None, None, step[1]))
+    for _ in range(_SLOPE_FITS):
+        share = np.clip(pixels[some] * (128 / np.maximum(slope[some], 1)), 0, 255).astype(np.uint8)
+        is_light, _ = split_levels(share)
+        if not is_light.any():
+            break
+        plane, *_ = np.linalg.lstsq(
+            terms[some][is_light], pixels[some][is_light].astype(np.float32), rcond=None
+        )
+        slope = np.clip(terms @ plane, 0, 255)
+    return slope
 
 
 def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
@@ -209,6 +258,11 @@ def noise_of(density: Density) -> float:
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     response = np.abs(cv2.filter2D(density.astype(np.float32), -1, kernel)[1:-1, 1:-1])
     return float(np.median(response)) / 0.6745 / 6 if response.size else 0.0
+
+
+def departure_of(density: Density) -> float:
+    """Return the standard deviation of the density of paper of one shade, without its few soft edges."""
+    return float(np.median(density)) / 0.6745 if density.size else 0.0
 
 
 def full_density(density: Density, floor: float) -> float:

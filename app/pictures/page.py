@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.datasets import SIDE
-from app.pictures.ink import Ink, align_channels, find_ink, full_density, hysteresis, is_flat
+from app.pictures.ink import (
+    Ink,
+    align_channels,
+    even_paper,
+    find_ink,
+    full_density,
+    has_even_paper,
+    hysteresis,
+)
 from app.pictures.layout import (
     Box,
     Layout,
@@ -63,6 +71,10 @@ _SMALL_PICTURE = 300
 
 # A picture of fewer pixels to its longer side that is flat is no photo: its paper is of one shade.
 _FLAT_PICTURE = 600
+
+# Whether a large picture's paper is even is told in one with a longest side of so many pixels; by what factor
+# the darkest of even ink is darker than most of it, at most; and which share of the frame it may cover.
+_COARSE, _EVENLY_DARK, _CUT_OUT = 300, 1.3, 0.4
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, and if some of it is
 # taken for a shadow.
@@ -281,21 +293,30 @@ class Found(NamedTuple):
 def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
-    A small picture whose paper is of one shade is measured against that shade. In any other, ink is searched
-    with a wide reach, so that the broadest felt pen is ink and not paper, and then with the reach that the
-    strokes found ask for, which counts alone unless it loses them. If that does not look like writing, a
-    shadow may have been taken for ink, and the search starts again with a short reach.
+    A small picture whose paper is of one shade, in even light or in light that slopes, is measured against
+    that; so is a large one if there is nothing along its frame but a digit cut out along its edges. In any
+    other, ink is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then
+    with the reach that the strokes found ask for, which counts alone unless it loses them. If that does not
+    look like writing, a shadow may have been taken for ink, and the search starts again with a short reach.
     """
     short = min(working.shape[:2])
+    positive = 255 - working if light_on_dark else working
+    is_small = max(page.size) < _FLAT_PICTURE
+    with page.stage("ink"):
+        coarse = positive if is_small else reduce_to(positive, _COARSE)
+        is_even = has_even_paper(coarse) and (is_small or is_even_ink(coarse))
+    if is_even:
+        found = search(working, light_on_dark, None, page)
+        whole = take_all(working, light_on_dark, None, page)
+        whole = [one for one in whole if is_small or border_share(one.density > _HIGH) < _CUT_OUT]
+        if whole or (found and (is_small or all(map(is_alone, found)))):
+            return with_whole(found, whole)
     all_found: list[Found] = []
-    if max(page.size) < _FLAT_PICTURE and is_flat(255 - working if light_on_dark else working):
-        all_found = search(working, light_on_dark, None, page)
-        whole = take_all(working, light_on_dark, page)
-        if whole:
-            all_found = [charge_unread(one, _UNREAD) if nearly_fills(one) else one for one in all_found]
-        if all_found or whole:
-            return all_found + whole
-    for reach in (max(5, short // 2), short // 12):
+    whole = []
+    widest = max(5, short // 2)
+    if max(page.size) <= _TINY:
+        whole = take_all(working, light_on_dark, widest, page)
+    for reach in (widest, short // 12):
         if reach < 9 and all_found:
             break
         found = search(working, light_on_dark, reach, page)
@@ -308,7 +329,28 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         all_found += found
         if likeliest(all_found) > _DOUBTFUL:
             break
-    return all_found
+    return with_whole(all_found, whole)
+
+
+def is_alone(found: Found) -> bool:
+    """Whether there is nothing along the frame: no desk, no shadow."""
+    return not found.layout.clutter and found.layout.main.touches == 0
+
+
+def is_even_ink(pixels: Pixels) -> bool:
+    """Whether what is darker than even paper is all about as dark: where there is a shadow, ink is darker."""
+    paper = even_paper(pixels)
+    missing = np.max(cv2.subtract(paper, pixels).reshape(paper.shape), axis=2)
+    _, dark = cv2.threshold(missing, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    middle, darkest = np.quantile(missing[dark > 0] / paper.max(axis=2)[dark > 0], (0.5, 0.99))
+    return bool(darkest < _EVENLY_DARK * middle)
+
+
+def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
+    """Return the ways to see a picture together; if it may be one digit as a whole, all others read less."""
+    if whole:
+        found = [charge_unread(one, _UNREAD) if nearly_fills(one) else one for one in found]
+    return found + whole
 
 
 def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> list[Found]:
@@ -374,10 +416,10 @@ def as_one_digit(found: Found, whole: Piece) -> Found:
     return found._replace(layout=layout, likelihood=found.likelihood + _SCATTERED)
 
 
-def take_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
-    """Return all ink of a flat picture as one digit, if it fills the picture: one cut out along its edges."""
+def take_all(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> list[Found]:
+    """Return all ink of a small picture as one digit, if it fills it: one cut out along its edges."""
     with page.stage("ink"):
-        ink = find_ink(working, light_on_dark, None)
+        ink = find_ink(working, light_on_dark, reach)
     full = full_density(ink.density, ink.floor)
     if full == 0:
         return []
@@ -407,10 +449,11 @@ def nearly_fills(found: Found) -> bool:
 
 
 def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
-    """Whether a piece reaches all four sides of the picture, or nearly."""
+    """Whether a piece reaches all four sides of the picture, or nearly; in a tiny one, two opposite ones."""
     left, top, right, bottom = piece.box
     near = 1 + 0.02 * max(shape)
-    return max(left, top, shape[1] - right, shape[0] - bottom) <= near
+    across, down = max(left, shape[1] - right), max(top, shape[0] - bottom)
+    return (min if max(shape) <= _TINY else max)(across, down) <= near
 
 
 def writing(layout: Layout) -> NDArray[np.bool_]:
