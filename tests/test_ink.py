@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.pictures.ink import even_paper, find_ink, has_even_paper
+from app.pictures.page import is_even_ink
+
+
+def paper_and_ink(
+    down: float, right: float, side: int = 120
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the light on paper that slopes, and where there are strokes across it, both [side, side]."""
+    y, x = np.indices((side, side)) / side - 0.5
+    ink = ((abs(x - 0.3 * y) < 0.06) | (abs(y + 0.45) < 0.06)).astype(np.float64)
+    return 160 * (1 + down * y + right * x), ink
+
+
+def as_pixels(grey: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return grey.clip(0, 255).round().astype(np.uint8)[..., np.newaxis]
+
+
+@pytest.mark.parametrize(("down", "right"), [(0.0, 0.0), (0.6, 0.0), (-0.4, 0.5), (0.1, -0.6)])
+def test_the_paper_under_ink_is_found_where_the_light_slopes(down: float, right: float) -> None:
+    light, ink = paper_and_ink(down, right)
+    pixels = as_pixels(light * (1 - 0.7 * ink))
+    assert has_even_paper(pixels)
+    assert np.abs(even_paper(pixels)[..., 0] - light).max() < 8
+    density = find_ink(pixels, light_on_dark=False, reach=None).density
+    assert density[ink > 0].min() > 0.5
+    assert density[ink == 0].max() < 0.1
+
+
+def test_paper_half_in_a_shadow_is_not_even_or_its_ink_is_not() -> None:
+    light, ink = paper_and_ink(0.1, 0.1)
+    light[:, 40:] *= 0.5
+    pixels = as_pixels(light * (1 - 0.7 * ink))
+    assert not (has_even_paper(pixels) and is_even_ink(pixels))
+    assert is_even_ink(as_pixels(160 * (1 - 0.7 * ink)))
+
+
+def test_strokes_that_fill_a_few_pixels_are_no_noise() -> None:
+    ring = np.zeros((16, 16), np.uint8)
+    ring[::3] = ring[:, ::3] = 255
+    ink = find_ink(ring[..., np.newaxis], light_on_dark=True, reach=None)
+    assert ink.floor < 0.1
+    np.testing.assert_array_equal(ink.density > 0.5, ring > 0)
+
+
+def test_noise_on_even_paper_is_measured() -> None:
+    noise = np.random.default_rng(0).normal(0, 8, (120, 120))
+    light, ink = paper_and_ink(0, 0)
+    found = find_ink(as_pixels(light * (1 - 0.7 * ink) + noise), light_on_dark=False, reach=None)
+    # Four standard deviations of 8 levels in 160, less what is cut off below zero.
+    assert 0.09 < found.floor < 0.25
