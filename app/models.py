@@ -135,12 +135,14 @@ class MultiColumnNet(nn.Layer):
     view.
 
     Args:
-        columns: how many of `app.views.VIEWS` there are, from the first on.
+        columns: how many of `app.views.VIEWS` there are, from the first on; at least two.
         choices: the arguments of every `TwoConvNet`.
     """
 
     def __init__(self, columns: int, **choices: Any) -> None:
         super().__init__()
+        if not 2 <= columns <= len(VIEWS):
+            raise ValueError(f"columns must be 2 to {len(VIEWS)}, not {columns}")
         self.views = VIEWS[:columns]
         for view in self.views:
             self.add_sublayer(view, TwoConvNet(**choices))

@@ -107,11 +107,12 @@ class Replicas:
         dropout_seed: int,
         first_image: int,
     ) -> paddle.Tensor:
-        for dropout in self._dropouts[number]:
-            dropout.place(dropout_seed, first_image)
+        for index, dropout in enumerate(self._dropouts[number]):
+            # Each column drops features of its own.
+            dropout.place(dropout_seed + index, first_image)
         logits = self._networks[number](images)
         # Of a network of columns each learns as if it were alone; what is shown is their mean.
-        columns = logits if logits.ndim > labels.ndim else [logits]
+        columns = logits if logits.ndim == 3 else [logits]
         loss = sum(self._loss(each, labels) for each in columns) * (len(labels) / total)
         loss.backward()
         return loss.detach() / len(columns)

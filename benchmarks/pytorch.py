@@ -30,7 +30,7 @@ EVALUATION_BATCHES = (250, 1000)
 
 
 def build(config: TrainConfig) -> nn.Sequential:
-    """Return this program's network in PyTorch."""
+    """Return this program's network in PyTorch; of several columns, the first."""
     pooled = config.downsampling == "max-pool"
     padding = config.kernel_size // 2 if config.padding == "same" else 0
     side = SIDE

@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from app.pictures import read_page
 from app.pictures.ink import even_paper, find_ink, has_even_paper
 from app.pictures.page import is_even_ink
 
@@ -36,6 +40,24 @@ def test_paper_half_in_a_shadow_is_not_even_or_its_ink_is_not() -> None:
     pixels = as_pixels(light * (1 - 0.7 * ink))
     assert not (has_even_paper(pixels) and is_even_ink(pixels))
     assert is_even_ink(as_pixels(160 * (1 - 0.7 * ink)))
+
+
+def test_ink_of_two_kinds_is_not_even() -> None:
+    _, ink = paper_and_ink(0, 0)
+    pale = ink.copy()
+    # As a shadow is: most of what is dark, and paler than the rest.
+    pale[15:] *= 0.5
+    pale[15:, :30] = 0.5
+    assert not is_even_ink(as_pixels(160 * (1 - 0.7 * pale)))
+
+
+@pytest.mark.parametrize("shape", [(600, 800), (700, 700)])
+def test_a_mere_slope_of_light_is_read_without_a_crash(shape: tuple[int, int], tmp_path: Path) -> None:
+    slope = np.clip(np.rint(200 * np.indices(shape)[1] / shape[1] - 60), 0, 255).astype(np.uint8)
+    for number, picture in enumerate((slope, 255 - slope)):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(picture).save(path)
+        assert read_page(path).size == shape[::-1]
 
 
 def test_strokes_that_fill_a_few_pixels_are_no_noise() -> None:

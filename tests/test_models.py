@@ -2,6 +2,8 @@ import numpy as np
 import paddle
 import pytest
 
+from app.config import TrainConfig
+from app.errors import UsageError
 from app.models import (
     MultiColumnNet,
     SoftmaxRegression,
@@ -131,6 +133,18 @@ def test_columns_are_networks_whose_logits_are_averaged_each_with_its_view():
     np.testing.assert_allclose(network(images).numpy(), expected, rtol=1e-4, atol=1e-5)
     assert network.filters.shape == (6, 3, 3)
     np.testing.assert_array_equal(network.filters[4:], network.moments.filters)
+
+
+@pytest.mark.parametrize("columns", [0, 1, len(VIEWS) + 1])
+def test_a_number_of_columns_for_which_there_are_no_views_is_refused(columns):
+    with pytest.raises(ValueError, match="columns must be 2 to 4"):
+        MultiColumnNet(columns)
+
+
+def test_there_is_a_view_for_every_column_that_may_be_asked_for():
+    TrainConfig(columns=len(VIEWS))
+    with pytest.raises(UsageError, match="--columns"):
+        TrainConfig(columns=len(VIEWS) + 1)
 
 
 def test_softmax_regression_is_one_linear_layer_with_biases_of_one():

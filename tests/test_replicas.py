@@ -1,4 +1,5 @@
 import copy
+from typing import Union
 
 import numpy as np
 import paddle
@@ -6,12 +7,12 @@ import pytest
 
 from app.fast_layers import accelerate
 from app.losses import cross_entropy
-from app.models import TwoConvNet, build_columns
+from app.models import MultiColumnNet, TwoConvNet, build_columns
 from app.replicas import Replicas
 from app.views import VIEWS, see
 
 
-def make_network(**options) -> TwoConvNet:
+def make_network(**options) -> Union[TwoConvNet, MultiColumnNet]:
     paddle.seed(3)
     choices = {"channels": (4, 6), "kernel_size": 3, "downsampling": "stride", "hidden": 8, **options}
     network = build_columns(choices.pop("columns", 1), **choices)
@@ -87,6 +88,16 @@ def test_each_column_learns_as_if_it_were_alone_and_the_loss_is_their_mean():
                 np.testing.assert_allclose(mine.grad.numpy(), theirs.grad.numpy(), rtol=1e-4, atol=1e-6)
     assert len({float(each) for each in expected}) == 3
     assert float(loss) == pytest.approx(float(sum(expected)) / 3)
+
+
+def test_each_column_drops_features_of_its_own():
+    network = make_network(columns=2, dropout=0.5)
+    replicas = Replicas(network, 1, cross_entropy)
+    replicas.train()
+    replicas.backward(*make_batch(8), 8, dropout_seed=5)
+    ones = paddle.ones([8, 8])
+    dropped = [column.dropout(ones).numpy() == 0 for column in (network.plain, network.upright)]
+    assert 0 < (dropped[0] != dropped[1]).mean() < 1
 
 
 def test_a_share_of_a_batch_is_weighed_by_the_whole_batch():

@@ -67,10 +67,10 @@ def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int]) -> Ink:
         pixels: the picture.
         light_on_dark: whether to look for light ink on dark paper.
         reach: what is narrower than this many pixels is ink, what is wider is paper or shadow; None where
-            the paper is known to be even.
+            the paper is known to be even: then no part of it is a desk or in a shadow.
     """
     positive = 255 - pixels if light_on_dark else pixels
-    paper = estimate_paper(positive, reach) if reach else even_paper(positive)
+    paper = even_paper(positive) if reach is None else estimate_paper(positive, reach)
     densities = _channel_densities(positive, paper)
     weights = _channel_weights(densities)
     density = densities @ weights
@@ -191,19 +191,17 @@ def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
     height, width = pixels.shape[:2]
     y, x = np.indices((height, width), np.float32)
     terms = np.stack([np.ones_like(x), x / np.float32(width), y / np.float32(height)], -1)
-    slope = shade.astype(np.float32)
-    step = max(1, height // 100), max(1, width // 100)
-    some = (slice(None, None, step[0]), slice(None, None, step[1]))
+    some = tuple(slice(None, None, max(1, side // 100)) for side in (height, width))
+    few = pixels[some].astype(np.float32)
+    slope: NDArray[np.float32] = shade[some].astype(np.float32)
+    plane = None
     for _ in range(_SLOPE_FITS):
-        share = np.clip(pixels[some] * (128 / np.maximum(slope[some], 1)), 0, 255).astype(np.uint8)
-        is_light, _ = split_levels(share)
+        is_light, _ = split_levels(np.clip(few * (128 / np.maximum(slope, 1)), 0, 255).astype(np.uint8))
         if not is_light.any():
             break
-        plane, *_ = np.linalg.lstsq(
-            terms[some][is_light], pixels[some][is_light].astype(np.float32), rcond=None
-        )
-        slope = np.clip(terms @ plane, 0, 255)
-    return slope
+        plane, *_ = np.linalg.lstsq(terms[some][is_light], few[is_light], rcond=None)
+        slope = np.clip(terms[some] @ plane, 0, 255)
+    return shade.astype(np.float32) if plane is None else np.clip(terms @ plane, 0, 255)
 
 
 def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
@@ -261,7 +259,7 @@ def noise_of(density: Density) -> float:
 
 
 def departure_of(paper: Density) -> float:
-    """Return the noise's standard deviation, of the density of paper of one shade.
+    """Return the noise's standard deviation, of the density of even paper.
 
     Half of the noise is below zero, cut off: the upper quartile of all is the median of the other half.
     """

@@ -69,7 +69,7 @@ _SLENDER = 6
 # frame is often full of ink.
 _SMALL_PICTURE = 300
 
-# A picture of fewer pixels to its longer side that is flat is no photo: its paper is of one shade.
+# A picture of fewer pixels to its longer side whose paper is even shows no desk and no shadow.
 _FLAT_PICTURE = 600
 
 # Whether a large picture's paper is even is told in one with a longest side of so many pixels; by what factor
@@ -80,8 +80,8 @@ _COARSE, _EVENLY_DARK, _CUT_OUT = 300, 1.3, 0.4
 # taken for a shadow.
 _SCATTERED, _SHADOWED = -0.3, -0.3
 
-# How wide a stroke may be that meets the frame, as a share of the picture's shorter side: in flat pictures,
-# which may be cut out along the digit's edges, and in others, where a shadow or a desk may reach in.
+# How wide a stroke may be that meets the frame, as a share of the picture's shorter side: on even paper,
+# which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
 _THICK, _THIN = 0.4, 0.15
 
 # How likely such a picture holds one digit and nothing else, and what is taken off for each side along which
@@ -294,10 +294,11 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
     A small picture whose paper is of one shade, in even light or in light that slopes, is measured against
-    that; so is a large one if there is nothing along its frame but a digit cut out along its edges. In any
-    other, ink is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then
-    with the reach that the strokes found ask for, which counts alone unless it loses them. If that does not
-    look like writing, a shadow may have been taken for ink, and the search starts again with a short reach.
+    that; so is a large one if its ink is all about as dark and there is nothing along its frame but a digit
+    cut out along its edges. In any other, ink is searched with a wide reach, so that the broadest felt pen is
+    ink and not paper, and then with the reach that the strokes found ask for, which counts alone unless it
+    loses them. If that does not look like writing, a shadow may have been taken for ink, and the search
+    starts again with a short reach.
     """
     short = min(working.shape[:2])
     positive = 255 - working if light_on_dark else working
@@ -342,12 +343,17 @@ def is_even_ink(pixels: Pixels) -> bool:
     paper = even_paper(pixels)
     missing = np.max(cv2.subtract(paper, pixels).reshape(paper.shape), axis=2)
     _, dark = cv2.threshold(missing, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    if not dark.any():
+        return False
     middle, darkest = np.quantile(missing[dark > 0] / paper.max(axis=2)[dark > 0], (0.5, 0.99))
     return bool(darkest < _EVENLY_DARK * middle)
 
 
 def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
-    """Return the ways to see a picture together; if it may be one digit as a whole, all others read less."""
+    """Return the ways to see a picture together.
+
+    If all of it may be one digit, others that nearly fill it are less likely for what they leave unread.
+    """
     if whole:
         found = [charge_unread(one, _UNREAD) if nearly_fills(one) else one for one in found]
     return found + whole
@@ -417,7 +423,7 @@ def as_one_digit(found: Found, whole: Piece) -> Found:
 
 
 def take_all(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> list[Found]:
-    """Return all ink of a small picture as one digit, if it fills it: one cut out along its edges."""
+    """Return all ink of a picture as one digit, if it fills the picture: one cut out along its edges."""
     with page.stage("ink"):
         ink = find_ink(working, light_on_dark, reach)
     full = full_density(ink.density, ink.floor)
