@@ -130,7 +130,7 @@ def test_digits_stretched_to_a_square_are_read_but_for_ones(recognizer: Recogniz
 def test_digits_as_tall_as_a_tiny_picture_are_read(
     recognizer: Recognizer, tmp_path: Path, is_bitmap: bool
 ) -> None:
-    images, labels = make_strokes(150, seed=19)
+    images, labels = make_strokes(75, seed=19)
     pictures = []
     for image in images:
         digit = cut_out(image)
@@ -145,7 +145,7 @@ def test_digits_as_tall_as_a_tiny_picture_are_read(
 def test_digits_cut_out_along_their_edges_are_read_where_the_light_slopes(
     recognizer: Recognizer, tmp_path: Path, side: int
 ) -> None:
-    images, labels = make_strokes(60, seed=20)
+    images, labels = make_strokes(30, seed=20)
     generator = np.random.default_rng(0)
     pictures = []
     for image in images:
