@@ -143,8 +143,7 @@ class MultiColumnNet(nn.Layer):
         super().__init__()
         if not 2 <= columns <= len(VIEWS):
             raise ValueError(f"columns must be 2 to {len(VIEWS)}, not {columns}")
-        self.views = VIEWS[:columns]
-        for view in self.views:
+        for view in VIEWS[:columns]:
             self.add_sublayer(view, TwoConvNet(**choices))
         self.architecture = {"columns": columns, **self._sub_layers[VIEWS[0]].architecture}
         """The arguments, as plain JSON values."""

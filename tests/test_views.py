@@ -55,7 +55,7 @@ def test_the_plain_view_is_the_picture():
 
 
 @pytest.mark.parametrize("view", VIEWS[1:])
-def test_slant_place_and_writing_size_make_no_difference(view):
+def test_slant_and_place_make_no_difference(view):
     straight = draw(lambda x, y: spot(x, y, width=3.2))
     slanted = draw(lambda x, y: spot(x, y, width=3.2, slant=0.3, right=-1, below=1))
     np.testing.assert_allclose(see(slanted, view).numpy(), see(straight, view).numpy(), atol=0.03)
