@@ -10,7 +10,7 @@ send, and still read at sight); what a kind is named after is there at every sev
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -122,8 +122,8 @@ class Look:
     """Largest error of the white balance."""
     quality: int = 90
     """Of JPEG."""
-    desk: bool = False
-    """The paper ends in the frame."""
+    desk: str = ""
+    """`plain`, and the paper ends in the frame at one or two sides; `patterned`, at all four; or nothing."""
     cropped: bool = False
     """The frame ends at the ink."""
     specks: int = 0
@@ -300,17 +300,19 @@ def disc(sheet: Float, x: float, y: float, radius: float, shade: float) -> None:
     part *= (1 - cover[..., None] * (1 - shade)).astype(np.float32)
 
 
-def lay_on_desk(sheet: Float, box: Sequence[float], digit: float, rng: np.random.Generator) -> None:
-    """Let the paper end, at one or two sides, between the ink and the border of the frame, in place."""
+def lay_on_desk(
+    sheet: Float,
+    box: Sequence[float],
+    digit: float,
+    desk: Float,
+    sides: Iterable[int],
+    rng: np.random.Generator,
+) -> None:
+    """Let the paper end, at some of the four sides, between the ink and the border of the frame, in place."""
     height, width = sheet.shape[:2]
-    desk = np.array(
-        rng.choice([(0.05, 0.035, 0.02), (0.25, 0.14, 0.07), (0.02, 0.02, 0.025), (0.3, 0.3, 0.32)]),
-        np.float32,
-    )
-    wood = desk * np.clip(1 + 0.2 * clouds((height, width), 9, rng), 0.4, 2)[..., None]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     ends = [box[0], box[1], width - box[2], height - box[3]]
-    for side in rng.choice(4, size=rng.integers(1, 3), replace=False):
+    for side in sides:
         room = ends[side] - 0.3 * digit
         if room < 0.05 * min(height, width):
             continue
@@ -318,7 +320,30 @@ def lay_on_desk(sheet: Float, box: Sequence[float], digit: float, rng: np.random
         depth = (x, y, width - x, height - y)[side]
         along = (y - height / 2) if side % 2 == 0 else (x - width / 2)
         beyond = np.clip(inset + along * rng.uniform(-0.04, 0.04) - depth + 0.5, 0, 1)[..., None]
-        np.copyto(sheet, sheet * (1 - beyond) + wood * beyond)
+        np.copyto(sheet, sheet * (1 - beyond) + desk * beyond)
+
+
+def plain_desk(shape: tuple[int, int], rng: np.random.Generator) -> Float:
+    """Return a desk, wooden, black or grey, float32 [height, width, 3]."""
+    desk = np.array(
+        rng.choice([(0.05, 0.035, 0.02), (0.25, 0.14, 0.07), (0.02, 0.02, 0.025), (0.3, 0.3, 0.32)]),
+        np.float32,
+    )
+    return desk * np.clip(1 + 0.2 * clouds(shape, 9, rng), 0.4, 2)[..., None]
+
+
+def patterned_desk(shape: tuple[int, int], severity: float, rng: np.random.Generator) -> Float:
+    """Return float32 [height, width, 3], boards or a cloth of any colour, with a strong pattern."""
+    light = rng.uniform(0.08, 0.5)
+    desk = (light * rng.uniform(0.3, 1.0, 3)).astype(np.float32)
+    y, x = np.indices(shape, np.float32)
+    period, bend = rng.uniform(0.01, 0.04) * min(shape), rng.uniform(0, 1.5)
+    down, across = 2 * np.pi * (y + 2 * bend * np.sin(x / (9 * period))) / period, 2 * np.pi * x / period
+    pattern = np.sin(down) if rng.random() < 0.5 else np.sign(np.sin(down) * np.sin(across))
+    strength = (0.3 + 0.7 * severity) * rng.uniform(0.1, 0.4)
+    rough = 1 + strength * pattern + 0.1 * clouds(shape, 3, rng)
+    patterned: Float = desk * np.clip(rough, 0.3, 2).astype(np.float32)[..., None]
+    return patterned
 
 
 # --- the camera ------------------------------------------------------------------------------------------
@@ -409,8 +434,11 @@ def photograph(strokes: Optional[Strokes], look: Look, rng: np.random.Generator)
         cover = ink_cover(strokes, size, pen, look, rng)[..., None]
         ink = np.array(INKS[str(rng.choice(pen.inks))], np.float32)
         sheet = sheet * (1 - cover) + ink * cover
-    if look.desk:
-        lay_on_desk(sheet, box, digit, rng)
+    if look.desk == "plain":
+        desk = plain_desk(sheet.shape[:2], rng)
+        lay_on_desk(sheet, box, digit, desk, rng.choice(4, size=rng.integers(1, 3), replace=False), rng)
+    elif look.desk == "patterned":
+        lay_on_desk(sheet, box, digit, patterned_desk(sheet.shape[:2], look.severity, rng), range(4), rng)
     middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     homography = viewpoint(middle, max(frame), look, rng) @ [[1, 0, border], [0, 1, border], [0, 0, 1]]
     homography /= homography[2, 2]
@@ -496,7 +524,8 @@ PHOTOS: dict[str, dict[str, object]] = {
     "blur": {"blur": (0.015, 0.025, 0.035), "motion": (0.0, 0.03, 0.06), "pen": ("ink", "felt", "ballpoint")},
     "far": {"height": (0.05, 0.08, 0.12, 0.2), "megapixels": (1.0, 1.5), "pen": ("ink", "felt", "ballpoint")},
     "cropped": {"cropped": True},
-    "desk": {"desk": True},
+    "desk": {"desk": "plain"},
+    "note": {"desk": "patterned", "paper": ("white", *COLOURED_PAPERS), "pen": ("ballpoint", "ink", "felt")},
     "litter": {"specks": (5, 10, 20), "hole": (True, False), "crease": (True, False)},
     "exif": {"orientation": (1, 2, 3, 4, 5, 6, 7, 8)},
     "exif-invalid": {"orientation": (0, 9, 255, 65535)},

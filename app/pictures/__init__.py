@@ -1,7 +1,8 @@
 """Turn any picture of digits into what MNIST is made of: 28x28, white ink on black, sized and centred.
 
-`opening.py` opens the file, `ink.py` tells ink from paper, `lines.py` removes printed lines, `layout.py`
-sorts the ink into digits, `normalise.py` gives them MNIST's form, and `page.py` leads through all of it.
+`opening.py` opens the file, `sheet.py` leaves out the desk, `ink.py` tells ink from paper, `lines.py` removes
+printed lines, `layout.py` sorts the ink into digits, `normalise.py` gives them MNIST's form, and `page.py`
+leads through all of it.
 """
 
 from app.pictures.layout import Box

@@ -1,9 +1,9 @@
 """From a picture file to the 28x28 digits it may show, stage by stage.
 
-A picture is opened, reduced, and its ink told from the paper; printed lines are removed; the ink is sorted
-into digits and clutter; and every digit is given the form of MNIST. What a picture shows is a guess as long
-as nobody has read it: dark ink or light, one digit or two. So several guesses are made where the ink does not
-tell, each with its likelihood, and the recogniser takes the one that reads best.
+A picture is opened, and the desk around the sheet left out; its ink is told from the paper; printed lines are
+removed; the ink is sorted into digits and clutter; and every digit is given the form of MNIST. What a picture
+shows is a guess as long as nobody has read it: dark ink or light, one digit or two. So several guesses are
+made where the ink does not tell, each with its likelihood, and the recogniser takes the one that reads best.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from app.pictures.layout import (
 from app.pictures.lines import remove_lines, without_frame
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import Pixels, open_picture
+from app.pictures.sheet import cover_desk
 
 # The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
 WORKING_SIDE = 1000
@@ -202,16 +203,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         if untouched is not None:
             digit = DigitImage(untouched, ink_box(untouched > 0))
             return [Guess(0.0, (1,), (Candidate(0, 0, 0, digit, 0.0),), {})]
-    with page.stage("reduce"):
-        fine = align_channels(fine)
-        working = reduce_to(fine, WORKING_SIDE)
-    found: list[Found] = []
-    for light_on_dark in (False, True):
-        found += search_all(working, light_on_dark, page)
-        # In a small picture or a dark one, crumbs of the paper may look like writing.
-        is_clear = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
-        if is_clear and likeliest(found) > _CLEAR:
-            break
+    fine, found = search_sheet(fine, page)
     # What is in a box drawn round digits is no blob with holes in the shape of digits.
     boxed = [one for one in found if one.layout.boxes]
     found = boxed if boxed and likeliest(boxed) > likeliest(found) - _LESS_LIKELY else found
@@ -227,6 +219,35 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         share = one.contrast / most * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
         guesses.append(to_guess(one, one.likelihood + 0.5 * float(np.log(share)), fine, page, keep_stages))
     return guesses
+
+
+def search_sheet(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
+    """Return the picture that was searched, and its ink: of a sheet on a desk without the desk.
+
+    If there is nothing like writing on the sheet, it may be ink itself, and the whole picture is searched.
+    """
+    with page.stage("sheet"):
+        bare = cover_desk(fine)
+    if bare is not None:
+        aligned, found = search_polarities(bare, page)
+        if likeliest(found) >= _DOUBTFUL:
+            return aligned, found
+    return search_polarities(fine, page)
+
+
+def search_polarities(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
+    """Return a picture with its channels aligned, and its ink in one polarity or in both."""
+    with page.stage("reduce"):
+        fine = align_channels(fine)
+        working = reduce_to(fine, WORKING_SIDE)
+    found: list[Found] = []
+    for light_on_dark in (False, True):
+        found += search_all(working, light_on_dark, page)
+        # In a small picture or a dark one, crumbs of the paper may look like writing.
+        is_clear = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
+        if is_clear and likeliest(found) > _CLEAR:
+            break
+    return fine, found
 
 
 def likeliest(found: Sequence[Found]) -> float:
