@@ -91,7 +91,7 @@ def test_light_and_colours_that_are_no_sheet_are_left_alone() -> None:
 
 def test_digits_on_notes_are_read_on_any_desk(tmp_path: Path) -> None:
     recognizer = Recognizer(REPOSITORY / "checkpoints" / "pretrained" / "best.pdparams")
-    images, labels = make_strokes(24, seed=31)
+    images, labels = make_strokes(12, seed=31)
     paths = []
     for number, image in enumerate(images):
         paper, desk = ((YELLOW, GREY), (WHITE, WOOD))[number % 2]
@@ -104,7 +104,7 @@ def test_digits_on_notes_are_read_on_any_desk(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{number}.jpg")
         Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)).save(paths[-1])
     read = [one.text if isinstance(one, Prediction) else "" for one in recognizer.read(paths)]
-    assert sum(text == str(label) for text, label in zip(read, labels)) >= 23
+    assert read == [str(label) for label in labels]
 
 
 def test_a_broad_coloured_digit_is_read_though_it_may_pass_for_a_sheet(tmp_path: Path) -> None:

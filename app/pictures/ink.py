@@ -22,6 +22,9 @@ _NOISE_DEVIATIONS = 4.0
 _FLAT_SHARE, _FLAT_WITHIN = 0.6, 0.12
 _FLAT_EXPLAINED = 0.75
 
+# So many rows and columns of a picture tell the shares and the medians of its levels.
+_ENOUGH = 200
+
 # How many times a slope of light is fitted, each time to what the time before was paper.
 _SLOPE_FITS = 4
 
@@ -154,8 +157,9 @@ def has_even_paper(pixels: Pixels) -> bool:
     """
     if is_flat(pixels):
         return True
-    shade = one_shade(pixels)
-    levelled = pixels * (shade / np.maximum(fit_slope(pixels, shade), 1))
+    some = thin_out(pixels)
+    shade = one_shade(some)
+    levelled = some * (shade / np.maximum(fit_slope(some, shade), 1))
     return is_flat(np.clip(levelled, 0, 255).astype(np.uint8))
 
 
@@ -165,8 +169,15 @@ def even_paper(pixels: Pixels) -> Pixels:
     return shade if is_flat(pixels) else np.rint(fit_slope(pixels, shade)).astype(np.uint8)
 
 
+def thin_out(pixels: Pixels) -> Pixels:
+    """Return enough of the pixels for shares and medians: of a large picture, some rows and columns only."""
+    step = max(1, max(pixels.shape[:2]) // _ENOUGH)
+    return pixels[::step, ::step]
+
+
 def is_flat(pixels: Pixels) -> bool:
     """Whether a picture is dark ink on paper of one shade, in even light."""
+    pixels = thin_out(pixels)
     is_light, explained = split_levels(pixels)
     if explained < _FLAT_EXPLAINED:
         return False
@@ -178,8 +189,9 @@ def is_flat(pixels: Pixels) -> bool:
 
 def one_shade(pixels: Pixels) -> Pixels:
     """Return the median of the light part everywhere."""
-    is_light, _ = split_levels(pixels)
-    shade = np.median(pixels[is_light], axis=0) if is_light.any() else pixels.max(axis=(0, 1))
+    some = thin_out(pixels)
+    is_light, _ = split_levels(some)
+    shade = np.median(some[is_light], axis=0) if is_light.any() else some.max(axis=(0, 1))
     return np.broadcast_to(np.rint(shade).astype(np.uint8), pixels.shape).copy()
 
 

@@ -328,23 +328,25 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         coarse = positive if is_small else reduce_to(positive, _COARSE)
         is_even = has_even_paper(coarse) and (is_small or is_even_ink(coarse))
     if is_even:
-        found = search(working, light_on_dark, None, page)
-        whole = take_all(working, light_on_dark, None, page)
+        ink = find_ink_in(working, light_on_dark, None, page)
+        found = search(ink, working, _THICK, page)
+        whole = take_all(ink, working, page)
         whole = [one for one in whole if is_small or border_share(one.density > _HIGH) < _CUT_OUT]
         if whole or (found and (is_small or all(map(is_alone, found)))):
             return with_whole(found, whole)
     all_found: list[Found] = []
     whole = []
     widest = max(5, short // 2)
-    if max(page.size) <= _TINY:
-        whole = take_all(working, light_on_dark, widest, page)
     for reach in (widest, short // 12):
         if reach < 9 and all_found:
             break
-        found = search(working, light_on_dark, reach, page)
+        ink = find_ink_in(working, light_on_dark, reach, page)
+        if reach == widest and max(page.size) <= _TINY:
+            whole = take_all(ink, working, page)
+        found = search(ink, working, _THIN, page)
         finer = max(9, round(6 * found[-1].layout.main.width)) if found else reach
         if finer < reach / 1.5:
-            nearer = search(working, light_on_dark, finer, page)
+            nearer = search(find_ink_in(working, light_on_dark, finer, page), working, _THIN, page)
             # In a deep shadow, the shorter reach may lose the ink; at the edge of one, the longer.
             is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(_DOUBTFUL, likeliest(found))
             found = nearer + (found if is_lost else [])
@@ -352,6 +354,12 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         if likeliest(all_found) > _DOUBTFUL:
             break
     return with_whole(all_found, whole)
+
+
+def find_ink_in(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> Ink:
+    """Return what `find_ink` does, and note the time."""
+    with page.stage("ink"):
+        return find_ink(working, light_on_dark, reach)
 
 
 def is_alone(found: Found) -> bool:
@@ -380,13 +388,11 @@ def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
     return found + whole
 
 
-def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> list[Found]:
-    """Return the ink of a picture, and again without what cannot be strokes or may be a shadow.
+def search(ink: Ink, working: Pixels, thickest: float, page: Page) -> list[Found]:
+    """Return the ink of a picture sorted out, and again without what cannot be strokes or may be a shadow.
 
     Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
     """
-    with page.stage("ink"):
-        ink = find_ink(working, light_on_dark, reach)
     grey = to_grey(working)
     density = ink.density
     found: list[Found] = []
@@ -405,7 +411,7 @@ def search(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Pag
                 cleaned, full, noise = cleaned / np.float32(left), full * left, noise / left
         with page.stage("layout"):
             is_ink = hysteresis(cleaned, max(_LOW, noise), max(_HIGH, 1.3 * noise))
-            layout = find_layout(is_ink, cleaned, _THICK if reach is None else _THIN)
+            layout = find_layout(is_ink, cleaned, thickest)
         if not layout.lines:
             break
         with page.stage("judge"):
@@ -443,10 +449,8 @@ def as_one_digit(found: Found, whole: Piece) -> Found:
     return found._replace(layout=layout, likelihood=found.likelihood + _SCATTERED)
 
 
-def take_all(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> list[Found]:
+def take_all(ink: Ink, working: Pixels, page: Page) -> list[Found]:
     """Return all ink of a picture as one digit, if it fills the picture: one cut out along its edges."""
-    with page.stage("ink"):
-        ink = find_ink(working, light_on_dark, reach)
     full = full_density(ink.density, ink.floor)
     if full == 0:
         return []
