@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.datasets.strokes import make_strokes
+from app.pictures import read_page
 from app.pictures.sheet import cover_desk, find_sheet
 from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
@@ -105,6 +106,18 @@ def test_digits_on_notes_are_read_on_any_desk(tmp_path: Path) -> None:
         Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)).save(paths[-1])
     read = [one.text if isinstance(one, Prediction) else "" for one in recognizer.read(paths)]
     assert read == [str(label) for label in labels]
+
+
+def test_the_stages_show_the_picture_without_its_desk(tmp_path: Path) -> None:
+    plain = np.full((HEIGHT, WIDTH, 3), WHITE, np.uint8)
+    on_desk = striped(WOOD)
+    cv2.fillPoly(on_desk, [corners(10)], WHITE)
+    for picture, expected in ((plain, False), (on_desk, True)):
+        cv2.putText(picture, "7", (85, 95), cv2.FONT_HERSHEY_SIMPLEX, 1.5, (40, 40, 90), 5)
+        Image.fromarray(picture).save(tmp_path / "seven.png")
+        stages = read_page(tmp_path / "seven.png", keep_stages=True).guesses[0].stages
+        assert ("prepared" in stages) == expected
+    assert np.abs(stages["prepared"][:5].astype(int) - WHITE).max() <= 4
 
 
 def test_a_broad_coloured_digit_is_read_though_it_may_pass_for_a_sheet(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         if untouched is not None:
             digit = DigitImage(untouched, ink_box(untouched > 0))
             return [Guess(0.0, (1,), (Candidate(0, 0, 0, digit, 0.0),), {})]
-    fine, found = search_sheet(fine, page)
+    prepared, found = search_sheet(fine, page)
     # What is in a box drawn round digits is no blob with holes in the shape of digits.
     boxed = [one for one in found if one.layout.boxes]
     found = boxed if boxed and likeliest(boxed) > likeliest(found) - _LESS_LIKELY else found
@@ -217,14 +217,18 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     guesses = []
     for one in found:
         share = one.contrast / most * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
-        guesses.append(to_guess(one, one.likelihood + 0.5 * float(np.log(share)), fine, page, keep_stages))
+        guess = to_guess(one, one.likelihood + 0.5 * float(np.log(share)), prepared, page, keep_stages)
+        if keep_stages and prepared is not fine:
+            guess = guess._replace(stages={"prepared": prepared, **guess.stages})
+        guesses.append(guess)
     return guesses
 
 
 def search_sheet(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
-    """Return the picture that was searched, and its ink: of a sheet on a desk without the desk.
+    """Return the picture as it was searched, and its ink: of a sheet on a desk without the desk.
 
-    If there is nothing like writing on the sheet, it may be ink itself, and the whole picture is searched.
+    It is `fine` itself if nothing had to be changed. If there is nothing like writing on the sheet, it may be
+    ink itself, and the whole picture is searched.
     """
     with page.stage("sheet"):
         bare = cover_desk(fine)
