@@ -273,6 +273,27 @@ def test_a_five_whose_bar_is_apart_is_one_digit(recognizer: Recognizer, tmp_path
     assert texts(recognizer, tmp_path, [picture] * 2) == ["5", "5"]
 
 
+@pytest.mark.parametrize("end", [(600, 599), (760, 500)], ids=["cut by the frame", "whole"])
+def test_a_pen_that_lies_beside_a_digit_is_not_read(
+    recognizer: Recognizer, tmp_path: Path, end: tuple[int, int]
+) -> None:
+    pictures = []
+    for image in make_strokes(10, seed=11).images:
+        picture = np.zeros((600, 800), np.uint8)
+        picture[240:360, 180:300] = to_side(image, 120)
+        cv2.line(picture, (380, 150), end, 255, 18)
+        pictures.append(picture)
+    read = texts(recognizer, tmp_path, pictures, inverts=False)
+    assert share_right(read, make_strokes(10, seed=11).labels) >= 0.8
+
+
+def test_a_tall_one_beside_a_mark_is_no_pen(recognizer: Recognizer, tmp_path: Path) -> None:
+    picture = np.zeros((600, 400), np.uint8)
+    cv2.line(picture, (200, 60), (195, 540), 255, 24)
+    cv2.ellipse(picture, (330, 500), (22, 30), 0, 0, 300, 255, 8)
+    assert texts(recognizer, tmp_path, [picture] * 2) == ["1", "1"]
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.05])
 def test_digits_on_squared_paper_are_read_without_its_lines(
     recognizer: Recognizer, tmp_path: Path, slope: float

@@ -42,6 +42,11 @@ _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 # underlines it; and how many of the longest strokes may be such digits.
 _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
 
+# A rod is a straight stroke, so many times as long as broad, and as long as a bent one beside it. That has at
+# least these shares of its length and width, and is apart from it by this share of its own size.
+_LONG_ROD, _LONGER_ROD = 8, 2.2
+_ROD_LENGTH, _ROD_WIDTH, _APART = 0.15, 0.35, 0.25
+
 # A shadow is broader than strokes beside it by the first factor, and its edges are softer by the second, and
 # soft in themselves: from pixel to pixel, their density changes by less than a share of full ink.
 _BROADER, _SOFTER, _SOFT = 2.5, 0.4, 0.25
@@ -211,7 +216,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         for piece in pieces
         if piece in boxes or is_no_stroke(piece, min(labels.shape), thickest)
     )
-    dropped = {*boxes, *find_underlines(pieces)}
+    dropped = {*boxes, *find_underlines(pieces), *find_rods(pieces[:_MOST_UNDERLINED])}
     pieces = [piece for piece in pieces if piece not in dropped]
     shadows = find_shadows(labels, density, pieces[:_MOST_SHADOWS])
     main = choose_main(pieces, clutter)
@@ -337,6 +342,23 @@ def find_underlines(pieces: list[Piece]) -> list[Piece]:
     """Return the pieces that underline others."""
     digits = pieces[:_MOST_UNDERLINED]
     return [piece for piece in pieces if is_level(piece) and any(is_under(piece, digit) for digit in digits)]
+
+
+def find_rods(pieces: list[Piece]) -> list[Piece]:
+    """Return the straight strokes far too long to be of one hand with a bent one beside them: pens."""
+    bent = [piece for piece in pieces if piece.is_bent]
+    return [
+        rod
+        for rod in pieces
+        if rod.length > _LONG_ROD * rod.width and not rod.is_bent
+        if any(
+            rod.side > _LONGER_ROD * digit.side
+            and digit.length > _ROD_LENGTH * rod.length
+            and digit.width > _ROD_WIDTH * rod.width
+            and gap(rod.box, digit.box) > _APART * digit.side
+            for digit in bent
+        )
+    ]
 
 
 def is_level(piece: Piece) -> bool:
