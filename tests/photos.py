@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Literal, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,8 +122,8 @@ class Look:
     """Largest error of the white balance."""
     quality: int = 90
     """Of JPEG."""
-    desk: str = ""
-    """`plain`, and the paper ends in the frame at one or two sides; `patterned`, at all four; or nothing."""
+    desk: Literal["", "plain", "patterned"] = ""
+    """`plain`: the paper ends in the frame at one or two sides; `patterned`: at all where there is room."""
     cropped: bool = False
     """The frame ends at the ink."""
     specks: int = 0

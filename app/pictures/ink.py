@@ -22,7 +22,7 @@ _NOISE_DEVIATIONS = 4.0
 _FLAT_SHARE, _FLAT_WITHIN = 0.6, 0.12
 _FLAT_EXPLAINED = 0.75
 
-# So many rows and columns of a picture tell the shares and the medians of its levels.
+# So many rows and columns of a picture, if it has as many, tell the shares and the medians of its levels.
 _ENOUGH = 200
 
 # How many times a slope of light is fitted, each time to what the time before was paper.
@@ -157,9 +157,9 @@ def has_even_paper(pixels: Pixels) -> bool:
     """
     if is_flat(pixels):
         return True
-    some = thin_out(pixels)
-    shade = one_shade(some)
-    levelled = some * (shade / np.maximum(fit_slope(some, shade), 1))
+    few = thin_out(pixels)
+    shade = one_shade(few)
+    levelled = few * (shade / np.maximum(fit_slope(few, shade), 1))
     return is_flat(np.clip(levelled, 0, 255).astype(np.uint8))
 
 
@@ -170,9 +170,12 @@ def even_paper(pixels: Pixels) -> Pixels:
 
 
 def thin_out(pixels: Pixels) -> Pixels:
-    """Return enough of the pixels for shares and medians: of a large picture, some rows and columns only."""
-    step = max(1, max(pixels.shape[:2]) // _ENOUGH)
-    return pixels[::step, ::step]
+    """Return enough of the pixels for shares and medians: of a large picture, some rows and columns only.
+
+    Steps are odd, so that of a dithered picture, which repeats every two pixels, no half is left out.
+    """
+    down, across = (max(1, side // _ENOUGH) // 2 * 2 + 1 for side in pixels.shape[:2])
+    return pixels[::down, ::across]
 
 
 def is_flat(pixels: Pixels) -> bool:
@@ -189,9 +192,9 @@ def is_flat(pixels: Pixels) -> bool:
 
 def one_shade(pixels: Pixels) -> Pixels:
     """Return the median of the light part everywhere."""
-    some = thin_out(pixels)
-    is_light, _ = split_levels(some)
-    shade = np.median(some[is_light], axis=0) if is_light.any() else some.max(axis=(0, 1))
+    few = thin_out(pixels)
+    is_light, _ = split_levels(few)
+    shade = np.median(few[is_light], axis=0) if is_light.any() else few.max(axis=(0, 1))
     return np.broadcast_to(np.rint(shade).astype(np.uint8), pixels.shape).copy()
 
 
@@ -203,16 +206,16 @@ def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
     height, width = pixels.shape[:2]
     y, x = np.indices((height, width), np.float32)
     terms = np.stack([np.ones_like(x), x / np.float32(width), y / np.float32(height)], -1)
-    some = tuple(slice(None, None, max(1, side // 100)) for side in (height, width))
-    few = pixels[some].astype(np.float32)
-    slope: NDArray[np.float32] = shade[some].astype(np.float32)
+    steps = tuple(slice(None, None, max(1, side // 100)) for side in (height, width))
+    few = pixels[steps].astype(np.float32)
+    slope: NDArray[np.float32] = shade[steps].astype(np.float32)
     plane = None
     for _ in range(_SLOPE_FITS):
         is_light, _ = split_levels(np.clip(few * (128 / np.maximum(slope, 1)), 0, 255).astype(np.uint8))
         if not is_light.any():
             break
-        plane, *_ = np.linalg.lstsq(terms[some][is_light], few[is_light], rcond=None)
-        slope = np.clip(terms[some] @ plane, 0, 255)
+        plane, *_ = np.linalg.lstsq(terms[steps][is_light], few[is_light], rcond=None)
+        slope = np.clip(terms[steps] @ plane, 0, 255)
     return shade.astype(np.float32) if plane is None else np.clip(terms @ plane, 0, 255)
 
 

@@ -332,7 +332,7 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         coarse = positive if is_small else reduce_to(positive, _COARSE)
         is_even = has_even_paper(coarse) and (is_small or is_even_ink(coarse))
     if is_even:
-        ink = find_ink_in(working, light_on_dark, None, page)
+        ink = time_ink(working, light_on_dark, None, page)
         found = search(ink, working, _THICK, page)
         whole = take_all(ink, working, page)
         whole = [one for one in whole if is_small or border_share(one.density > _HIGH) < _CUT_OUT]
@@ -344,13 +344,13 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     for reach in (widest, short // 12):
         if reach < 9 and all_found:
             break
-        ink = find_ink_in(working, light_on_dark, reach, page)
+        ink = time_ink(working, light_on_dark, reach, page)
         if reach == widest and max(page.size) <= _TINY:
             whole = take_all(ink, working, page)
         found = search(ink, working, _THIN, page)
         finer = max(9, round(6 * found[-1].layout.main.width)) if found else reach
         if finer < reach / 1.5:
-            nearer = search(find_ink_in(working, light_on_dark, finer, page), working, _THIN, page)
+            nearer = search(time_ink(working, light_on_dark, finer, page), working, _THIN, page)
             # In a deep shadow, the shorter reach may lose the ink; at the edge of one, the longer.
             is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(_DOUBTFUL, likeliest(found))
             found = nearer + (found if is_lost else [])
@@ -360,8 +360,8 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     return with_whole(all_found, whole)
 
 
-def find_ink_in(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> Ink:
-    """Return what `find_ink` does, and note the time."""
+def time_ink(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> Ink:
+    """Return what `find_ink` does, and add the time it takes to the page's."""
     with page.stage("ink"):
         return find_ink(working, light_on_dark, reach)
 
@@ -393,9 +393,10 @@ def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
 
 
 def search(ink: Ink, working: Pixels, thickest: float, page: Page) -> list[Found]:
-    """Return the ink of a picture sorted out, and again without what cannot be strokes or may be a shadow.
+    """Return the ink of a picture, sorted out, and again without what cannot be strokes or may be a shadow.
 
     Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
+    `thickest` is how wide a stroke may be that meets the frame, as a share of the picture's shorter side.
     """
     grey = to_grey(working)
     density = ink.density
