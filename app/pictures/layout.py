@@ -42,10 +42,11 @@ _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 # underlines it; and how many of the longest strokes may be such digits.
 _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
 
-# A rod is a straight stroke, so many times as long as broad, and as long as a bent one beside it. That has at
-# least these shares of its length and width, and is apart from it by this share of its own size.
-_LONG_ROD, _LONGER_ROD = 8, 2.2
-_ROD_LENGTH, _ROD_WIDTH, _APART = 0.15, 0.35, 0.25
+# A rod is at most so many times as long as the diagonal of its box, and at least so many times as long as
+# broad, and as the longest bent stroke. That has at least these shares of its length, width and darkness, and
+# is apart from it by this share of its own size.
+_STRAIGHT, _LONG_ROD, _LONGER_ROD = 1.15, 8, 2.2
+_ROD_LENGTH, _ROD_WIDTH, _ROD_DARKNESS, _APART = 0.2, 0.35, 0.5, 0.25
 
 # A shadow is broader than strokes beside it by the first factor, and its edges are softer by the second, and
 # soft in themselves: from pixel to pixel, their density changes by less than a share of full ink.
@@ -100,6 +101,11 @@ class Piece:
         return max(self.height, self.box[2] - self.box[0])
 
     @property
+    def diagonal(self) -> float:
+        """The diagonal of the box."""
+        return float(np.hypot(self.box[2] - self.box[0], self.height))
+
+    @property
     def length(self) -> float:
         """How long its strokes are, in pixels."""
         return self.area / self.width
@@ -117,8 +123,7 @@ class Piece:
     @property
     def is_bent(self) -> bool:
         """Whether it is a stroke that is no straight one."""
-        across = self.box[2] - self.box[0]
-        return self.is_stroke and self.length > _BENT * float(np.hypot(across, self.height))
+        return self.is_stroke and self.length > _BENT * self.diagonal
 
 
 def join(pieces: Sequence[Piece]) -> Piece:
@@ -345,20 +350,20 @@ def find_underlines(pieces: list[Piece]) -> list[Piece]:
 
 
 def find_rods(pieces: list[Piece]) -> list[Piece]:
-    """Return the straight strokes far too long to be of one hand with a bent one beside them: pens."""
-    bent = [piece for piece in pieces if piece.is_bent]
-    return [
-        rod
-        for rod in pieces
-        if rod.length > _LONG_ROD * rod.width and not rod.is_bent
-        if any(
-            rod.side > _LONGER_ROD * digit.side
-            and digit.length > _ROD_LENGTH * rod.length
-            and digit.width > _ROD_WIDTH * rod.width
-            and gap(rod.box, digit.box) > _APART * digit.side
-            for digit in bent
-        )
-    ]
+    """Return the straight strokes far too long to be of one hand with the longest bent one: pens.
+
+    `pieces` are sorted, longest first.
+    """
+    digit = next((piece for piece in pieces if piece.is_bent), None)
+    return [] if digit is None else [piece for piece in pieces if is_rod(piece, digit)]
+
+
+def is_rod(piece: Piece, digit: Piece) -> bool:
+    """Whether a piece is a straight stroke of another size than a digit, but as dark and not much broader."""
+    is_straight = _LONG_ROD * piece.width < piece.length < _STRAIGHT * piece.diagonal
+    is_alike = digit.width > _ROD_WIDTH * piece.width and digit.darkness > _ROD_DARKNESS * piece.darkness
+    is_longer = piece.side > _LONGER_ROD * digit.side and digit.length > _ROD_LENGTH * piece.length
+    return is_straight and is_alike and is_longer and gap(piece.box, digit.box) > _APART * digit.side
 
 
 def is_level(piece: Piece) -> bool:
