@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn, Optional, Union
 
 import numpy as np
 import paddle
@@ -42,7 +42,8 @@ from app.files import write_atomically, write_json
 from app.losses import loss_for
 from app.models import Network, build_network, compute_logits
 from app.replicas import Replicas
-from app.report import write_report
+from app.report import Report, write_report
+from app.report.findings import Findings, examine
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,21 @@ def new_run_dir(preset: str) -> Path:
     return runtime.REPOSITORY / "checkpoints" / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{preset}"
 
 
-def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay] = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    run_dir: Path,
+    display: Optional[TrainingDisplay] = None,
+    *,
+    with_report: bool = True,
+) -> TrainResult:
     """Train a network as `config` says, and evaluate and report it; everything is written to `run_dir`.
+
+    Args:
+        config: all choices.
+        run_dir: a new or empty folder.
+        display: what is told of the progress; nothing by default.
+        with_report: whether to write `report.html` and its figures, too, which take longer than to train on a
+            few hundred images.
 
     Raises:
         UsageError: `run_dir` already holds something, or the validation size leaves nothing to train on.
@@ -138,15 +152,20 @@ def train(config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]
     run = _Run(_with_workers(config), run_dir, display)
     if run.processes.is_first:
         _create_run_dir(run_dir, run.config)
-    return run.finish()
+    return run.finish(with_report)
 
 
 def resume(
-    run_dir: Path, overrides: Optional[dict[str, Any]] = None, display: Optional[TrainingDisplay] = None
+    run_dir: Path,
+    overrides: Optional[dict[str, Any]] = None,
+    display: Optional[TrainingDisplay] = None,
+    *,
+    with_report: bool = True,
 ) -> TrainResult:
     """Continue the run in `run_dir` to the very parameters that it would have reached uninterrupted.
 
-    `overrides` may say where the data are now (`data`, `data_dir`); everything else is as it was.
+    `overrides` may say where the data are now (`data`, `data_dir`); everything else is as it was. The other
+    arguments are those of `train`.
 
     Raises:
         CheckpointError: `run_dir` holds no run, or a damaged one, or the data are not those of the run.
@@ -163,7 +182,7 @@ def resume(
     for left_over in run_dir.glob(".*.part"):
         left_over.unlink(missing_ok=True)
     run.restore(state_path)
-    return run.finish()
+    return run.finish(with_report)
 
 
 def learning_rate_factor(config: TrainConfig, step: int, steps: int) -> float:
@@ -286,8 +305,8 @@ class _Run:
             raise CheckpointError(f"{path}: not the state of this run's optimiser") from error
         self.schedule.step(self.progress.epoch * self.batches + self.progress.batch)
 
-    def finish(self) -> TrainResult:
-        """Train the epochs that are left, then evaluate the chosen parameters and write the report."""
+    def finish(self, with_report: bool) -> TrainResult:
+        """Train the epochs that are left, then evaluate the chosen parameters, and write a report of them."""
         # A run killed from here on can be resumed, and files of different ages that a kill left agree again.
         self.save_last()
         per_epoch = images_per_epoch(len(self.dataset), self.config)
@@ -312,7 +331,7 @@ class _Run:
         if not self.processes.is_first:
             return TrainResult(self.run_dir, self.data.qualification, self.progress.history, None, None)
         try:
-            return self._report()
+            return self._evaluate(with_report)
         except KeyboardInterrupt:
             self._say_how_to_continue("while the report was made", signal.SIGINT)
 
@@ -517,14 +536,16 @@ class _Run:
             f"continue with: python train.py --resume {shlex.quote(str(self.run_dir))}",
         )
 
-    def _report(self) -> TrainResult:
-        path = checkpoints.resolve_checkpoint(self.run_dir)
-        report = write_report(
-            checkpoints.load_checkpoint(path), self.data, self.run_dir, self.progress.history
-        )
-        self.save_last(finished=True)
+    def _evaluate(self, with_report: bool) -> TrainResult:
+        checkpoint = checkpoints.load_checkpoint(checkpoints.resolve_checkpoint(self.run_dir))
         history = self.progress.history
-        return TrainResult(self.run_dir, self.data.qualification, history, report.validation, report.test)
+        found: Union[Report, Findings]
+        if with_report:
+            found = write_report(checkpoint, self.data, self.run_dir, history)
+        else:
+            found = examine(checkpoint, self.data, history)
+        self.save_last(finished=True)
+        return TrainResult(self.run_dir, self.data.qualification, history, found.validation, found.test)
 
 
 def _build_optimizer(

@@ -2,17 +2,23 @@ import dataclasses
 import json
 import math
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
 
+from app import training
 from app.checkpoint import deserialize, load_checkpoint, load_state, serialize
 from app.config import PRESETS, TrainConfig
 from app.errors import CheckpointError, UsageError, UserError
 from app.losses import LOSSES
 from app.models import SoftmaxRegression
 from app.runtime import available_cores
-from app.training import TrainingStoppedError, learning_rate_factor, resume, train
+from app.training import TrainingStoppedError, learning_rate_factor
+
+# Most tests are of the parameters; figures would take most of their time.
+train = partial(training.train, with_report=False)
+resume = partial(training.resume, with_report=False)
 
 # Everything that carries state from step to step, or draws at random, is on.
 CONFIG = TrainConfig(
@@ -82,7 +88,7 @@ class InterruptAt:
 
 
 def test_a_run_learns_and_leaves_everything_in_its_folder(config, tmp_path):
-    result = train(dataclasses.replace(config, epochs=6), tmp_path / "run")
+    result = training.train(dataclasses.replace(config, epochs=6), tmp_path / "run")
     assert result.test.accuracy > 0.9
     assert result.validation.count == 100
     files = {path.name for path in (tmp_path / "run").iterdir()}
@@ -152,9 +158,10 @@ def test_a_run_interrupted_twice_still_arrives_at_the_same_parameters(config, tm
 
 def test_an_interrupt_in_the_very_last_step_leaves_the_report_to_the_resume(config, tmp_path):
     with pytest.raises(TrainingStoppedError, match="after 1 epochs"):
-        train(dataclasses.replace(config, epochs=1), tmp_path / "run", InterruptAt(8))
+        train(dataclasses.replace(config, epochs=1), tmp_path / "run", InterruptAt(8), with_report=True)
     assert not (tmp_path / "run" / "report.html").exists()
-    assert resume(tmp_path / "run").test is not None
+    assert resume(tmp_path / "run", with_report=True).test is not None
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_an_interrupt_during_validation_is_heard_at_the_end_of_its_epoch(config, tmp_path):
@@ -283,6 +290,15 @@ def test_an_existing_run_is_never_overwritten(config, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 
+def test_without_a_report_a_run_is_evaluated_and_finished_all_the_same(config, tmp_path):
+    whole = training.train(config, tmp_path / "whole")
+    bare = training.train(config, tmp_path / "bare", with_report=False)
+    assert (bare.validation.accuracy, bare.test.loss) == (whole.validation.accuracy, whole.test.loss)
+    assert json.loads((tmp_path / "bare" / "last.json").read_text())["finished"] is True
+    made = [{path.name for path in (tmp_path / name).iterdir()} for name in ("whole", "bare")]
+    assert made[0] - made[1] == {"report.html", "report.json", "figures"}
+
+
 def test_without_validation_the_last_parameters_are_reported(config, tmp_path):
     result = train(dataclasses.replace(config, validation_size=0, epochs=1), tmp_path / "run")
     assert result.validation is None
@@ -303,7 +319,7 @@ def test_limits_make_a_complete_run_short(config, tmp_path):
     limited = dataclasses.replace(
         config, limit_train_batches=2, limit_validation_batches=1, evaluation_batch_size=10
     )
-    result = train(limited, tmp_path / "run")
+    result = train(limited, tmp_path / "run", with_report=True)
     assert len(result.history) == 3
     assert (tmp_path / "run" / "report.html").exists()
 

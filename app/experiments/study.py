@@ -175,7 +175,7 @@ class Laboratory:
 def _train(config: TrainConfig) -> Run:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        result = train(config, Path(folder) / "run")
+        result = train(config, Path(folder) / "run", with_report=False)
     if result.test is None:
         raise UsageError("studies run in one process, without a launcher")
     choices = f"{config.loss}, learning rate {config.learning_rate:g}, seed {config.seed}"
