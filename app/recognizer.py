@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.datasets import SIDE, strokes
+from app.datasets import SIDE
 from app.doubt import LEAST_SCORE, LIKELY_PROBABILITY, scores_of
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
@@ -135,12 +135,13 @@ class Recognizer:
         known = []
         data, metrics = (self._section(name) for name in ("data", "metrics"))
         source = data.get("trained_on", data.get("name"))
-        if isinstance(source, str) and source.isprintable():
+        is_named = isinstance(source, str) and source.isprintable()
+        if is_named:
             known.append(f"trained on {source}")
         accuracy = metrics.get("validation_accuracy")
         if isinstance(accuracy, float) and 0 <= accuracy <= 1:
             # Whoever reads digits that people wrote must not take this figure for theirs.
-            on = f" on {strokes.NAME}" if data.get("is_synthetic") is True else ""
+            on = f" on {source}" if is_named and data.get("is_synthetic") is True else ""
             known.append(f"validation accuracy{on} {accuracy:.2%}")
         return f"{self._checkpoint.path} ({', '.join(known)})" if known else str(self._checkpoint.path)
 

@@ -80,11 +80,11 @@ def test_all_sheets_of_a_colour_are_found() -> None:
 
 
 def test_ink_at_the_edge_of_the_sheet_and_of_the_picture_stays() -> None:
-    for is_sheet in (polygon(corners(0)), np.indices((HEIGHT, WIDTH))[1] > 60):
+    whole, cut = polygon(corners(0)), np.indices((HEIGHT, WIDTH))[1] > 60
+    for is_sheet, start, end in ((whole, (100, 27), (100, 70)), (cut, (199, 75), (150, 75))):
         picture = striped(WOOD)
         picture[is_sheet] = WHITE
-        for ends in (((100, 27), (100, 70)), ((199, 75), (150, 75))):
-            cv2.line(picture, *ends, (40, 40, 90), 6)
+        cv2.line(picture, start, end, (40, 40, 90), 6)
         bare = cover_desk(picture)
         assert bare is not None
         inner = cv2.erode(is_sheet.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=1) > 0

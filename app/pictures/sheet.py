@@ -63,16 +63,17 @@ def cover_desk(pixels: Pixels) -> Optional[Pixels]:
 def find_sheets(pixels: Pixels) -> Optional[NDArray[np.bool_]]:
     """Return where a small colour picture shows sheets on a patterned desk; None if it does not.
 
-    In one of the two colour channels of CIELAB, where light and shade hardly show, sheets and desk are parted
-    best (N. Otsu, 1979). A sheet is large, convex, and of another colour than the desk.
+    In one of the two colour differences (red and blue less luminance), where light and shade show little,
+    sheets and desk are parted best (N. Otsu, 1979). A sheet is large, convex, and of another colour.
     """
     found = [sheets for side in _part(pixels) if (sheets := _as_sheets(side, pixels)) is not None]
     return max(found, key=np.count_nonzero, default=None)
 
 
 def _part(pixels: Pixels) -> Iterator[NDArray[np.bool_]]:
-    """Yield where each colour channel is high, and where it is low, bool [height, width]."""
-    colours = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    """Yield where each colour difference is high, and where it is low, bool [height, width]."""
+    # CIELAB would part them as well, but OpenCV takes a tenth of a second to begin with it.
+    colours = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
     for channel in (1, 2):
         plane = cv2.medianBlur(np.ascontiguousarray(colours[..., channel]), 5)
         threshold, _ = cv2.threshold(plane, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
