@@ -32,7 +32,7 @@ _SLOPE_FITS = 4
 _ALONG = 1.0
 
 # Added to the paper's level (of 255): on black paper, noise would become ink.
-_DARKNESS = 12.0
+DARKNESS = 12.0
 
 
 @dataclass(frozen=True)
@@ -203,10 +203,8 @@ def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
 
     What is light is told by the plane found before, `shade` at first.
     """
-    height, width = pixels.shape[:2]
-    y, x = np.indices((height, width), np.float32)
-    terms = np.stack([np.ones_like(x), x / np.float32(width), y / np.float32(height)], -1)
-    steps = tuple(slice(None, None, max(1, side // 100)) for side in (height, width))
+    terms = plane_terms(pixels.shape)
+    steps = tuple(slice(None, None, max(1, side // 100)) for side in pixels.shape[:2])
     few = pixels[steps].astype(np.float32)
     slope: NDArray[np.float32] = shade[steps].astype(np.float32)
     plane = None
@@ -217,6 +215,13 @@ def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
         plane, *_ = np.linalg.lstsq(terms[steps][is_light], few[is_light], rcond=None)
         slope = np.clip(terms[steps] @ plane, 0, 255)
     return shade.astype(np.float32) if plane is None else np.clip(terms @ plane, 0, 255)
+
+
+def plane_terms(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return float32 [height, width, 3]: what a plane over a picture of that shape is a sum of: 1, x, y."""
+    height, width = shape[:2]
+    y, x = np.indices((height, width), np.float32)
+    return np.stack([np.ones_like(x), x / np.float32(width), y / np.float32(height)], -1)
 
 
 def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
@@ -244,7 +249,7 @@ def estimate_paper(pixels: Pixels, reach: int) -> Pixels:
 def _channel_densities(pixels: Pixels, paper: Pixels) -> Density:
     """Return the share of the paper's light that is missing, float32 [height, width, channels]."""
     missing = cv2.subtract(paper, pixels).reshape(paper.shape)
-    densities: Density = missing / (paper + np.float32(_DARKNESS))
+    densities: Density = missing / (paper + np.float32(DARKNESS))
     return densities
 
 

@@ -44,9 +44,10 @@ _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
 
 # A rod is at most so many times as long as the diagonal of its box, and at least so many times as long as
 # broad, and as the longest bent stroke. That has at least these shares of its length, width and darkness, and
-# is apart from it by this share of its own size.
+# is apart from it by this share of its own size. Only so many of the longest pieces are looked at.
 _STRAIGHT, _LONG_ROD, _LONGER_ROD = 1.15, 8, 2.2
 _ROD_LENGTH, _ROD_WIDTH, _ROD_DARKNESS, _APART = 0.2, 0.35, 0.5, 0.25
+_MOST_RODS = 20
 
 # A shadow is broader than strokes beside it by the first factor, and its edges are softer by the second, and
 # soft in themselves: from pixel to pixel, their density changes by less than a share of full ink.
@@ -221,7 +222,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         for piece in pieces
         if piece in boxes or is_no_stroke(piece, min(labels.shape), thickest)
     )
-    dropped = {*boxes, *find_underlines(pieces), *find_rods(pieces[:_MOST_UNDERLINED])}
+    dropped = {*boxes, *find_underlines(pieces), *find_rods(pieces[:_MOST_RODS])}
     pieces = [piece for piece in pieces if piece not in dropped]
     shadows = find_shadows(labels, density, pieces[:_MOST_SHADOWS])
     main = choose_main(pieces, clutter)

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -219,3 +220,14 @@ def _ground_shade(opaque: NDArray[np.uint8], pixels: int) -> float:
     if 2 * opaque.size > pixels and np.ptp(opaque) > 64:
         return float(np.median(opaque))
     return 255.0 if opaque.mean() < 128 else 0.0
+
+
+def reduce_to(pixels: Pixels, side: int) -> Pixels:
+    """Return the picture with a longest side of at most `side`, each pixel the mean of what it covers."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    reduced: Pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+    return reduced

@@ -46,7 +46,7 @@ from app.pictures.layout import (
 )
 from app.pictures.lines import remove_lines, without_frame
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
-from app.pictures.opening import Pixels, open_picture
+from app.pictures.opening import Pixels, open_picture, reduce_to
 from app.pictures.sheet import cover_desk
 
 # The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
@@ -281,17 +281,6 @@ def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
         return pixels[..., 0]
     grey: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     return grey
-
-
-def reduce_to(pixels: Pixels, side: int) -> Pixels:
-    """Return the picture with a longest side of at most `side`, each pixel the mean of what it covers."""
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    reduced: Pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
-    return reduced
 
 
 class Found(NamedTuple):

@@ -9,17 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pictures.ink import DARKNESS, plane_terms
 from app.pictures.layout import fill_holes
-from app.pictures.opening import Pixels
+from app.pictures.opening import Pixels, reduce_to
 
 # The longest side of the picture in which sheets are looked for, and the shortest that may hold one.
 _SIDE, _SHORTEST = 200, 30
 
 # How many times as much one channel changes as another from sheet to desk: in a shadow all change alike.
 _OTHER_COLOUR = 1.3
-
-# Added to colours (of 255) before they are compared: of black, noise would be a colour.
-_DARKNESS = 12.0
 
 # Shares of the picture that sheets take, at least and at most; of the largest's area, for a further one.
 _LEAST, _MOST, _FURTHER = 0.15, 0.92, 0.3
@@ -46,11 +44,9 @@ def cover_desk(pixels: Pixels) -> Optional[Pixels]:
     The paper is given the sheet's light, which may slope: for each channel, a plane is fitted to it.
     """
     height, width = pixels.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if pixels.shape[2] == 1 or min(size) < _SHORTEST:
+    small = reduce_to(pixels, _SIDE)
+    if pixels.shape[2] == 1 or min(small.shape[:2]) < _SHORTEST:
         return None
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     sheets = find_sheets(small)
     if sheets is None:
         return None
@@ -81,10 +77,7 @@ def _part(pixels: Pixels) -> Iterator[NDArray[np.bool_]]:
 
 
 def _as_sheets(side: NDArray[np.bool_], pixels: Pixels) -> Optional[NDArray[np.bool_]]:
-    """Return the large regions of one side, with the ink on them, if all have the form of a sheet.
-
-    And if what is around them has another colour and a pattern.
-    """
+    """Return the large regions of one side, with the ink on them; None if they are no sheets on a desk."""
     opened = cv2.morphologyEx(side.astype(np.uint8), cv2.MORPH_OPEN, _square(_EDGE))
     _, regions, stats, _ = cv2.connectedComponentsWithStats(opened)
     areas = stats[1:, cv2.CC_STAT_AREA]
@@ -117,7 +110,7 @@ def _with_ink(blank: NDArray[np.bool_]) -> Optional[NDArray[np.bool_]]:
 
 def _is_desk(around: NDArray[np.bool_], blank: NDArray[np.bool_], pixels: Pixels) -> bool:
     """Whether what is around blank paper has another colour, and unlike the paper a pattern."""
-    desk, paper = (np.median(pixels[part], axis=0) + _DARKNESS for part in (around, blank))
+    desk, paper = (np.median(pixels[part], axis=0) + DARKNESS for part in (around, blank))
     change = paper / desk
     if change.max() < _OTHER_COLOUR * change.min():
         return False
@@ -139,9 +132,7 @@ def _square(reach: int) -> NDArray[np.uint8]:
 
 def _extend(pixels: Pixels, is_sheet: NDArray[np.bool_]) -> Pixels:
     """Return a picture of paper with the light that the sheets have, continued as a plane in each channel."""
-    height, width = pixels.shape[:2]
-    y, x = np.indices((height, width), np.float64)
-    terms = np.stack([np.ones_like(x), x / width, y / height], -1)
+    terms = plane_terms(pixels.shape).astype(np.float64)
     paper = np.empty(pixels.shape, np.float64)
     for channel in range(pixels.shape[2]):
         values, places = pixels[..., channel][is_sheet].astype(np.float64), terms[is_sheet]
