@@ -288,6 +288,19 @@ def test_a_pen_that_lies_beside_a_digit_is_not_read(
     assert share_right(read, labels) >= 0.8
 
 
+def test_a_black_corner_beside_a_pale_digit_is_no_one(recognizer: Recognizer, tmp_path: Path) -> None:
+    images, labels = make_strokes(8, seed=12)
+    pictures = []
+    for number, image in enumerate(images):
+        picture = np.full((700, 520), 235, np.uint8)
+        digit = to_side(image, 150)
+        place = picture[180 : 180 + digit.shape[0], 190 : 190 + digit.shape[1]]
+        place -= (digit * 0.25).astype(np.uint8)
+        cv2.fillPoly(picture, [np.array([(0, 620), (0, 699), (9 + number, 699)])], 20)
+        pictures.append(picture)
+    assert share_right(texts(recognizer, tmp_path, pictures, inverts=False), labels) == 1
+
+
 def test_a_tall_one_beside_a_mark_is_no_pen(recognizer: Recognizer, tmp_path: Path) -> None:
     picture = np.zeros((600, 400), np.uint8)
     cv2.line(picture, (200, 60), (195, 540), 255, 24)

@@ -18,8 +18,9 @@ Box = tuple[int, int, int, int]
 # So many of the pieces of ink are looked at; what is shorter than these is grain.
 _MOST_FOUND = 400
 
-# A piece of ink within this share of a digit's height belongs to it: pencil skips, and pens run dry.
-_SKIP = 0.04
+# A piece of ink within this share of a digit's height belongs to it: pencil skips, and pens run dry. While
+# the height is not known, the longest piece's stands for it, and the share is a larger one.
+_SKIP, _WIDEST_SKIP = 0.04, 0.2
 
 # Shares of the height of the tallest digit: what is smaller is no digit of its own, or if it is so wide, what
 # is lower; how far a detached stroke (the bar of a five) may be from its digit; how far apart two halves of
@@ -30,9 +31,9 @@ _DETACHED, _FAR_DETACHED = 0.2, 0.6
 _HALVES_GAP = 0.3
 _STACKED_GAP = 0.12
 
-# Shares of a box's side: how large what it encloses must be, and how wide its lines may be. Only that many of
-# the longest strokes may be boxes.
-_BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.1, 5
+# How large what a box encloses must be, as a share of its longer side, and how wide its lines may be, of its
+# shorter one. Only that many of the longest strokes may be boxes.
+_BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.15, 5
 
 # One digit in scattered pieces is at most so many times as long as the longest of them, and so many times as
 # wide as tall.
@@ -225,7 +226,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     dropped = {*boxes, *find_underlines(pieces), *find_rods(pieces[:_MOST_RODS])}
     pieces = [piece for piece in pieces if piece not in dropped]
     shadows = find_shadows(labels, density, pieces[:_MOST_SHADOWS])
-    main = choose_main(pieces, clutter)
+    main = choose_main(pieces, clutter, labels.shape)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
     lines = to_lines(drop_strangers(stack_halves(attach_small(groups, _DETACHED))))
@@ -249,7 +250,7 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
     for outer in pieces[:_MOST_BOXES]:
         left, top, right, bottom = outer.box
         # What is broad or lies along the frame is paper around ink, taken for ink.
-        if outer.touches > 1 or outer.width > _BOX_LINE * outer.side:
+        if outer.touches > 1 or outer.width > _BOX_LINE * min(outer.height, right - left):
             continue
         inside = [
             piece
@@ -306,14 +307,20 @@ def fill_holes(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
-def choose_main(pieces: list[Piece], clutter: tuple[int, ...]) -> Piece:
+def choose_main(pieces: list[Piece], clutter: tuple[int, ...], shape: tuple[int, ...]) -> Piece:
     """Return the piece most likely to be a digit or a part of one.
 
     It is the longest stroke; a pale one, such as the edge of a shadow, counts less, one that touches the
-    frame half, and what cannot be a stroke only if there is nothing else.
+    frame half, or lies along it, and what cannot be a stroke only if there is nothing else.
     """
+
+    def weight(piece: Piece) -> float:
+        touching = 0.5 if piece.touches else 1.0
+        beside = 0.5 if is_beside_frame(piece, shape) else 1.0
+        return piece.length * piece.darkness**2 * touching * beside
+
     strokes = [piece for piece in pieces if piece.labels[0] not in clutter] or pieces
-    return max(strokes, key=lambda piece: piece.length * piece.darkness**2 * (0.5 if piece.touches else 1.0))
+    return max(strokes, key=weight)
 
 
 def is_along_frame(piece: Piece) -> bool:
@@ -413,7 +420,7 @@ def join_near(labels: NDArray[np.int32], pieces: list[Piece], main: Piece) -> li
 
     First by the width of the stroke, which tells how tall the writing is, then by a share of its height.
     """
-    rough = _near_one_another(labels, pieces, 2.5 * main.width)
+    rough = _near_one_another(labels, pieces, min(2.5 * main.width, _WIDEST_SKIP * main.side))
     with_main = next(join(group) for group in rough if main in group)
     tall = 0.6 * max(main.side, with_main.height)
     joined = []
@@ -445,11 +452,11 @@ def _near_one_another(labels: NDArray[np.int32], pieces: list[Piece], reach: flo
     return list(groups.values())
 
 
-def gap(first: Box, second: Box) -> float:
-    """Return the distance of two boxes in pixels, 0 if they meet."""
+def gap(first: Box, second: Box, sideways: float = 1.0) -> float:
+    """Return the distance of two boxes in pixels, 0 if they meet; its part to the side counts `sideways`."""
     across = max(first[0] - second[2], second[0] - first[2], 0)
     down = max(first[1] - second[3], second[1] - first[3], 0)
-    return float(np.hypot(across, down))
+    return float(np.hypot(sideways * across, down))
 
 
 def attach_small(groups: list[Piece], detached: float) -> list[Piece]:
@@ -465,7 +472,8 @@ def attach_small(groups: list[Piece], detached: float) -> list[Piece]:
     for small in groups:
         if is_large(small, tallest):
             continue
-        nearest = min(range(len(large)), key=lambda index: gap(large[index].box, small.box))
+        # What is beside a digit may as well be a part of the next; what is above or below one is its own.
+        nearest = min(range(len(large)), key=lambda index: gap(large[index].box, small.box, 2.0))
         owner = large[nearest]
         is_part = small.is_stroke and small.length > 0.06 * owner.length and small.width > 0.4 * owner.width
         if gap(owner.box, small.box) == 0 or (is_part and gap(owner.box, small.box) <= detached * tallest):

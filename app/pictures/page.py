@@ -425,7 +425,14 @@ def search(ink: Ink, working: Pixels, thickest: float, page: Page) -> list[Found
             break
         if is_in_shadow or layout.shadows:
             price = _SHADOWED
+    if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
+        found = found[1:]
     return [*scattered[:1], *found]
+
+
+def is_all_clutter(layout: Layout) -> bool:
+    """Whether nothing of what was taken for writing could be a stroke: there was nothing else."""
+    return set(layout.whole.labels) <= set(layout.clutter)
 
 
 def is_shadow_on_ink(layout: Layout, density: Density) -> bool:

@@ -1,0 +1,65 @@
+"""Ink is sorted into digits, lines and clutter, whatever a network may read in it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.pictures.layout import Box, Layout, find_layout
+
+Picture = NDArray[np.uint8]
+
+
+def lay_out(picture: Picture) -> Layout:
+    """Return the layout of white ink on black."""
+    return find_layout(picture > 127, (picture / 255).astype(np.float32), 0.15)
+
+
+def boxes_of(layout: Layout) -> list[list[Box]]:
+    return [[piece.box for piece in line] for line in layout.lines]
+
+
+def write_four(picture: Picture, x: int, y: int, side: int, width: int) -> None:
+    """Write a four, so tall and nearly as wide, whose stroke never leaves the paper."""
+    nodes = [(0, 0), (0, side * 3 // 5), (side * 4 // 5, side * 3 // 5), (side * 4 // 5, 0)]
+    cv2.polylines(picture, [np.add([*nodes, (side * 4 // 5, side)], (x, y))], False, 255, width)
+
+
+@pytest.mark.parametrize("between", [30, 60])
+def test_lines_of_a_thick_pen_stay_apart_and_so_do_their_digits(between: int) -> None:
+    picture = np.zeros((500, 700), np.uint8)
+    for row in range(2):
+        for column in range(4):
+            write_four(picture, 60 + column * 104, 60 + row * (118 + between), 100, 18)
+    assert [len(line) for line in lay_out(picture).lines] == [4, 4]
+
+
+def test_the_scraps_of_a_desk_along_the_frame_do_not_tell_how_tall_digits_are() -> None:
+    picture = np.zeros((500, 660), np.uint8)
+    for column in range(4):
+        write_four(picture, 100 + column * 69, 310, 74, 5)
+    # Pale ink beside black.
+    picture[picture > 0] = 130
+    cv2.line(picture, (505, 484), (659, 486), 255, 2)
+    assert [len(line) for line in lay_out(picture).lines] == [4]
+
+
+@pytest.mark.parametrize(("width", "boxes"), [(5, 1), (26, 0)])
+def test_a_box_around_digits_has_thin_lines(width: int, boxes: int) -> None:
+    picture = np.zeros((400, 600), np.uint8)
+    cv2.rectangle(picture, (60, 100), (400, 220), 255, width)
+    cv2.ellipse(picture, (230, 160), (60, 40), 0, 40, 320, 255, 6)
+    assert lay_out(picture).boxes == boxes
+
+
+def test_the_bar_of_a_five_is_that_of_the_five_below_it_though_a_one_is_nearer() -> None:
+    picture = np.zeros((400, 600), np.uint8)
+    cv2.line(picture, (195, 122), (195, 268), 255, 10)
+    cv2.line(picture, (218, 150), (214, 190), 255, 10)
+    cv2.ellipse(picture, (230, 225), (45, 42), 0, -110, 100, 255, 10)
+    cv2.line(picture, (214, 128), (272, 122), 255, 10)
+    ((one, five),) = boxes_of(lay_out(picture))
+    assert one[2] < 205
+    assert five[1] < 120
