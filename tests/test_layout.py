@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.pictures.layout import Box, Layout, find_layout
+from app.pictures.page import without_ghosts
 
 Picture = NDArray[np.uint8]
 
@@ -63,3 +64,31 @@ def test_the_bar_of_a_five_is_that_of_the_five_below_it_though_a_one_is_nearer()
     ((one, five),) = boxes_of(lay_out(picture))
     assert one[2] < 205
     assert five[1] < 120
+
+
+@pytest.mark.parametrize(("darkness_around", "pieces"), [(90, 1), (215, 2)], ids=["of a thumb", "itself"])
+def test_the_tip_of_a_thumb_is_no_ink(darkness_around: int, pieces: int) -> None:
+    tip, digit = np.zeros((2, 300, 400), np.uint8)
+    cv2.circle(tip, (60, 150), 48, 255, -1)
+    # As if the rest of it were paper.
+    tip[:, :85] = 0
+    write_four(digit, 180, 110, 90, 10)
+    ink = np.maximum(tip, digit)
+    picture = np.full_like(ink, 215)
+    cv2.circle(picture, (60, 150), 48, darkness_around, -1)
+    picture[ink > 0] = 90
+    layout = lay_out(ink)
+    assert [len(line) for line in layout.lines] == [2]
+    assert [len(line) for line in without_ghosts(layout, picture).lines] == [pieces]
+
+
+@pytest.mark.parametrize(("outside", "boxes"), [(1, 1), (3, 0)])
+def test_a_box_counts_if_most_of_the_writing_is_in_it(outside: int, boxes: int) -> None:
+    picture = np.zeros((400, 700), np.uint8)
+    cv2.rectangle(picture, (40, 100), (240, 300), 255, 5)
+    write_four(picture, 90, 140, 120, 8)
+    for column in range(outside):
+        write_four(picture, 290 + column * 130, 140, 100, 8)
+    layout = lay_out(picture)
+    assert layout.boxes == boxes
+    assert [len(line) for line in layout.lines] == [1 + outside]

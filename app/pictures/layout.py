@@ -233,7 +233,13 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     scattered = as_scattered(drop_strangers(attach_small(groups, _FAR_DETACHED)))
     if [group for line in lines for group in line] == [scattered] or len(lines) == 1 < len(lines[0]):
         scattered = None
-    return Layout(labels, tuple(map(tuple, lines)), clutter, len(boxes), shadows, scattered)
+    # Grain encloses grain, too, but most of it is outside.
+    written = [group for line in lines for group in line]
+    boxed = [group for group in written if any(is_within(group, box) for box in boxes)]
+    is_boxed = sum(group.length for group in boxed) > 0.5 * sum(group.length for group in written)
+    return Layout(
+        labels, tuple(map(tuple, lines)), clutter, len(boxes) if is_boxed else 0, shadows, scattered
+    )
 
 
 def as_scattered(groups: list[Piece]) -> Optional[Piece]:
@@ -255,8 +261,7 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
         inside = [
             piece
             for piece in pieces
-            if left < piece.box[0] and top < piece.box[1] and piece.box[2] < right and piece.box[3] < bottom
-            if piece.is_stroke and piece.side > _BOXED * outer.side
+            if is_within(piece, outer) and piece.is_stroke and piece.side > _BOXED * outer.side
         ]
         if not inside:
             continue
@@ -265,6 +270,12 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
         if any(piece.labels[0] in enclosed for piece in inside):
             found.append(outer)
     return found
+
+
+def is_within(piece: Piece, outer: Piece) -> bool:
+    """Whether a piece's box lies within another's, and does not touch it."""
+    left, top, right, bottom = outer.box
+    return left < piece.box[0] and top < piece.box[1] and piece.box[2] < right and piece.box[3] < bottom
 
 
 def find_shadows(labels: NDArray[np.int32], density: Density, pieces: list[Piece]) -> tuple[int, ...]:

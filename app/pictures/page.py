@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -112,6 +112,9 @@ _LESS_LIKELY, _FAINTER = 0.5, 0.6
 # A broad stroke may be a shadow: how broad at least, as a share of the picture's shorter side; how dark the
 # strokes in it are at least, and what is taken off, in units of its own density; and shares of its area.
 _BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
+
+# How much of the outline of ink is seen at least, and of what is no ink beside such at most.
+_SEEN, _GHOST = 0.97, 0.88
 
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
@@ -405,7 +408,7 @@ def search(ink: Ink, working: Pixels, thickest: float, page: Page) -> list[Found
                 cleaned, full, noise = cleaned / np.float32(left), full * left, noise / left
         with page.stage("layout"):
             is_ink = hysteresis(cleaned, max(_LOW, noise), max(_HIGH, 1.3 * noise))
-            layout = find_layout(is_ink, cleaned, thickest)
+            layout = without_ghosts(find_layout(is_ink, cleaned, thickest), grey)
         if not layout.lines:
             break
         with page.stage("judge"):
@@ -531,14 +534,42 @@ def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[fl
     """
     slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
     dense = density > _HIGH
-    kept = writing(layout)
-    square = np.ones((3, 3), np.uint8)
-    outline = kept & (cv2.erode(kept.astype(np.uint8), square, borderValue=1) == 0)
-    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)[outline].astype(np.float32)
-    strongest = max(1.0, float(np.quantile(contrast, 0.9))) if contrast.size else 1.0
-    support = float(np.minimum(1, contrast / (0.4 * strongest)).mean()) if contrast.size else 1.0
+    strongest, support = find_support(writing(layout), grey)
     misplaced = float(is_along_frame(layout.main)) + 2 * border_share(dense) + float(dense.mean())
     return strongest, float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
+
+
+def find_support(is_ink: NDArray[np.bool_], grey: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the contrast at the clearest of an outline, in levels of grey, and how much of it is to be seen.
+
+    The latter is a share: 1 if the outline lies where the picture has an edge of 0.4 of that contrast.
+    """
+    square = np.ones((3, 3), np.uint8)
+    outline = is_ink & (cv2.erode(is_ink.astype(np.uint8), square, borderValue=1) == 0)
+    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)[outline].astype(np.float32)
+    if not contrast.size:
+        return 1.0, 1.0
+    strongest = max(1.0, float(np.quantile(contrast, 0.9)))
+    return strongest, float(np.minimum(1, contrast / (0.4 * strongest)).mean())
+
+
+def without_ghosts(layout: Layout, grey: NDArray[np.uint8]) -> Layout:
+    """Return the layout without what ends where nothing is to be seen, if there is ink that does not.
+
+    Such is the tip of a thumb, of which the rest was taken for paper.
+    """
+    pieces = [piece for line in layout.lines for piece in line]
+    if len(pieces) == 1:
+        return layout
+    support = {}
+    for piece in pieces:
+        left, top, right, bottom = _with_margin(piece.box, layout.labels)
+        own = np.isin(layout.labels[top:bottom, left:right], piece.labels)
+        support[piece] = find_support(own, grey[top:bottom, left:right])[1]
+    if max(support.values(), default=0.0) < _SEEN:
+        return layout
+    lines = [tuple(piece for piece in line if support[piece] >= _GHOST) for line in layout.lines]
+    return replace(layout, lines=tuple(filter(None, lines)))
 
 
 def to_guess(found: Found, likelihood: float, fine: Pixels, page: Page, keep_stages: bool) -> Guess:
