@@ -47,7 +47,7 @@ def test_the_scraps_of_a_desk_along_the_frame_do_not_tell_how_tall_digits_are() 
     assert [len(line) for line in lay_out(picture).lines] == [4]
 
 
-@pytest.mark.parametrize(("width", "boxes"), [(5, 1), (26, 0)])
+@pytest.mark.parametrize(("width", "boxes"), [(5, 1), (17, 1), (26, 0)])
 def test_a_box_around_digits_has_thin_lines(width: int, boxes: int) -> None:
     picture = np.zeros((400, 600), np.uint8)
     cv2.rectangle(picture, (60, 100), (400, 220), 255, width)
@@ -92,3 +92,16 @@ def test_a_box_counts_if_most_of_the_writing_is_in_it(outside: int, boxes: int) 
     layout = lay_out(picture)
     assert layout.boxes == boxes
     assert [len(line) for line in layout.lines] == [1 + outside]
+
+
+def test_digits_with_soft_and_sharp_parts_are_all_ink() -> None:
+    picture = np.zeros((300, 600), np.uint8)
+    for column in range(3):
+        write_four(picture, 60 + column * 170, 80, 120, 14)
+    # Out of focus, and paler, towards the right.
+    blurred = cv2.GaussianBlur(picture, (0, 0), 5)
+    share = np.linspace(0, 1, 600)
+    picture = ((1 - 0.6 * share) * ((1 - share) * picture + share * blurred)).astype(np.uint8)
+    layout = find_layout(picture > 60, (picture / 255).astype(np.float32), 0.15)
+    assert [len(line) for line in layout.lines] == [3]
+    assert without_ghosts(layout, 235 - picture // 2) is layout

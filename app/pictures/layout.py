@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import cv2
@@ -158,7 +158,7 @@ class Layout:
     """The numbers of the pieces that cannot be digits: blobs, boxes, and what lies along the frame."""
 
     boxes: int = 0
-    """How many of these are drawn all round digits."""
+    """How many of these are drawn all round digits, if most of the writing is in them; else 0."""
 
     shadows: tuple[int, ...] = ()
     """The numbers of pieces taken for writing that may be shadows."""
@@ -233,13 +233,19 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     scattered = as_scattered(drop_strangers(attach_small(groups, _FAR_DETACHED)))
     if [group for line in lines for group in line] == [scattered] or len(lines) == 1 < len(lines[0]):
         scattered = None
-    # Grain encloses grain, too, but most of it is outside.
-    written = [group for line in lines for group in line]
-    boxed = [group for group in written if any(is_within(group, box) for box in boxes)]
-    is_boxed = sum(group.length for group in boxed) > 0.5 * sum(group.length for group in written)
-    return Layout(
-        labels, tuple(map(tuple, lines)), clutter, len(boxes) if is_boxed else 0, shadows, scattered
-    )
+    layout = Layout(labels, tuple(map(tuple, lines)), clutter, 0, shadows, scattered)
+    return replace(layout, boxes=count_boxes(layout, boxes))
+
+
+def count_boxes(layout: Layout, boxes: list[Piece]) -> int:
+    """Return how many boxes are drawn round digits: all if most of the writing is in them, else none.
+
+    Grain encloses grain, too, but most of it is outside.
+    """
+    written = [piece for line in layout.lines for piece in line]
+    inside = [piece for piece in written if any(is_within(piece, box) for box in boxes)]
+    is_boxed = sum(piece.length for piece in inside) > 0.5 * sum(piece.length for piece in written)
+    return len(boxes) if is_boxed else 0
 
 
 def as_scattered(groups: list[Piece]) -> Optional[Piece]:
@@ -322,13 +328,13 @@ def choose_main(pieces: list[Piece], clutter: tuple[int, ...], shape: tuple[int,
     """Return the piece most likely to be a digit or a part of one.
 
     It is the longest stroke; a pale one, such as the edge of a shadow, counts less, one that touches the
-    frame half, or lies along it, and what cannot be a stroke only if there is nothing else.
+    frame half, one that lies along it half of that, and what cannot be a stroke only if there is nothing
+    else.
     """
 
     def weight(piece: Piece) -> float:
-        touching = 0.5 if piece.touches else 1.0
-        beside = 0.5 if is_beside_frame(piece, shape) else 1.0
-        return piece.length * piece.darkness**2 * touching * beside
+        share = (0.5 if piece.touches else 1.0) * (0.5 if is_beside_frame(piece, shape) else 1.0)
+        return share * piece.length * piece.darkness**2
 
     strokes = [piece for piece in pieces if piece.labels[0] not in clutter] or pieces
     return max(strokes, key=weight)
@@ -464,7 +470,7 @@ def _near_one_another(labels: NDArray[np.int32], pieces: list[Piece], reach: flo
 
 
 def gap(first: Box, second: Box, sideways: float = 1.0) -> float:
-    """Return the distance of two boxes in pixels, 0 if they meet; its part to the side counts `sideways`."""
+    """Return the distance of two boxes in pixels, 0 if they meet; to the side, so many times as far."""
     across = max(first[0] - second[2], second[0] - first[2], 0)
     down = max(first[1] - second[3], second[1] - first[3], 0)
     return float(np.hypot(sideways * across, down))
@@ -483,7 +489,7 @@ def attach_small(groups: list[Piece], detached: float) -> list[Piece]:
     for small in groups:
         if is_large(small, tallest):
             continue
-        # What is beside a digit may as well be a part of the next; what is above or below one is its own.
+        # What is beside a digit may as well be a part of the next; what is above or below one hardly.
         nearest = min(range(len(large)), key=lambda index: gap(large[index].box, small.box, 2.0))
         owner = large[nearest]
         is_part = small.is_stroke and small.length > 0.06 * owner.length and small.width > 0.4 * owner.width

@@ -113,8 +113,8 @@ _LESS_LIKELY, _FAINTER = 0.5, 0.6
 # strokes in it are at least, and what is taken off, in units of its own density; and shares of its area.
 _BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
 
-# How much of the outline of ink is seen at least, and of what is no ink beside such at most.
-_SEEN, _GHOST = 0.97, 0.88
+# What is no ink: more than this share of its outline has less of an edge than the other share of its best.
+_UNSEEN, _NO_EDGE = 0.3, 0.2
 
 # Pieces of ink that one digit may have fallen into.
 _MOST_PIECES = 4
@@ -428,13 +428,14 @@ def search(ink: Ink, working: Pixels, thickest: float, page: Page) -> list[Found
             break
         if is_in_shadow or layout.shadows:
             price = _SHADOWED
+    # The black corner of a desk is darker than pale ink, which shows only without it.
     if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
         found = found[1:]
     return [*scattered[:1], *found]
 
 
 def is_all_clutter(layout: Layout) -> bool:
-    """Whether nothing of what was taken for writing could be a stroke: there was nothing else."""
+    """Whether nothing of what was taken for writing could be a stroke."""
     return set(layout.whole.labels) <= set(layout.clutter)
 
 
@@ -534,42 +535,46 @@ def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[fl
     """
     slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
     dense = density > _HIGH
-    strongest, support = find_support(writing(layout), grey)
+    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))[outline(writing(layout))]
+    strongest = max(1.0, float(np.quantile(contrast, 0.9))) if contrast.size else 1.0
+    support = float(np.minimum(1, contrast / (0.4 * strongest)).mean()) if contrast.size else 1.0
     misplaced = float(is_along_frame(layout.main)) + 2 * border_share(dense) + float(dense.mean())
     return strongest, float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
 
 
-def find_support(is_ink: NDArray[np.bool_], grey: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return the contrast at the clearest of an outline, in levels of grey, and how much of it is to be seen.
-
-    The latter is a share: 1 if the outline lies where the picture has an edge of 0.4 of that contrast.
-    """
-    square = np.ones((3, 3), np.uint8)
-    outline = is_ink & (cv2.erode(is_ink.astype(np.uint8), square, borderValue=1) == 0)
-    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)[outline].astype(np.float32)
-    if not contrast.size:
-        return 1.0, 1.0
-    strongest = max(1.0, float(np.quantile(contrast, 0.9)))
-    return strongest, float(np.minimum(1, contrast / (0.4 * strongest)).mean())
-
-
 def without_ghosts(layout: Layout, grey: NDArray[np.uint8]) -> Layout:
-    """Return the layout without what ends where nothing is to be seen, if there is ink that does not.
+    """Return the layout without the tips of thumbs and the like, of which the rest was taken for paper.
 
-    Such is the tip of a thumb, of which the rest was taken for paper.
+    They are no bent strokes, and end where nothing is to be seen. Nothing changes if there is nothing else.
     """
-    pieces = [piece for line in layout.lines for piece in line]
-    if len(pieces) == 1:
+    ghosts = {
+        piece
+        for line in layout.lines
+        for piece in line
+        if not piece.is_bent and is_ghost(piece, layout, grey)
+    }
+    lines = [tuple(piece for piece in line if piece not in ghosts) for line in layout.lines]
+    if not ghosts or not any(lines):
         return layout
-    support = {}
-    for piece in pieces:
-        left, top, right, bottom = _with_margin(piece.box, layout.labels)
-        own = np.isin(layout.labels[top:bottom, left:right], piece.labels)
-        support[piece] = find_support(own, grey[top:bottom, left:right])[1]
-    if max(support.values(), default=0.0) < _SEEN:
-        return layout
-    lines = [tuple(piece for piece in line if support[piece] >= _GHOST) for line in layout.lines]
-    return replace(layout, lines=tuple(filter(None, lines)))
+    clutter = layout.clutter + tuple(label for piece in ghosts for label in piece.labels)
+    return replace(layout, lines=tuple(filter(None, lines)), clutter=clutter, scattered=None)
+
+
+def is_ghost(piece: Piece, layout: Layout, grey: NDArray[np.uint8]) -> bool:
+    """Whether much of a piece's outline lies where the picture, smoothed, has no edge."""
+    left, top, right, bottom = _with_margin(piece.box, layout.labels, 8)
+    own = np.isin(layout.labels[top:bottom, left:right], piece.labels)
+    smooth = cv2.GaussianBlur(grey[top:bottom, left:right], (5, 5), 0)
+    edge = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))[outline(own)]
+    return bool((edge < _NO_EDGE * np.quantile(edge, 0.9)).mean() > _UNSEEN)
+
+
+def outline(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the outermost pixels of ink, bool [height, width]; the picture's border is none."""
+    inner: NDArray[np.bool_] = (
+        cv2.erode(is_ink.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+    )
+    return is_ink & ~inner
 
 
 def to_guess(found: Found, likelihood: float, fine: Pixels, page: Page, keep_stages: bool) -> Guess:
@@ -642,7 +647,12 @@ def cut_out_finer(whole: Piece, found: Found, fine: Pixels) -> Density:
     return np.where(is_own & (density > _GRAIN), np.clip(density, 0, 1), 0).astype(np.float32)
 
 
-def _with_margin(box: Box, labels: NDArray[np.int32]) -> Box:
+def _with_margin(box: Box, labels: NDArray[np.int32], margin: int = 2) -> Box:
     left, top, right, bottom = box
     height, width = labels.shape
-    return max(0, left - 2), max(0, top - 2), min(width, right + 2), min(height, bottom + 2)
+    return (
+        max(0, left - margin),
+        max(0, top - margin),
+        min(width, right + margin),
+        min(height, bottom + margin),
+    )
