@@ -52,8 +52,15 @@ SKELETONS: dict[int, list[tuple[float, Sequence[str]]]] = {
         (2, ["4,22 26,0! 26,50 26,100"]),
         (1, ["14,14 24,0! 24,50 22,100"]),
         (1, ["2,38 26,0! 24,50 22,100"]),
+        # With a flag that is long, hooked or steep.
+        (0.25, ["0,32 42,2! 38,50 34,100"]),
+        (0.25, ["0,26 42,6! 46,50 50,100"]),
+        (0.25, ["4,20 16,14 26,0! 27,50 28,100"]),
+        (0.25, ["0,52 30,0! 29,50 28,100"]),
         # With a short bar, or a shoulder.
         (0.25, ["2,8 24,2! 25,50 25,100"]),
+        (0.25, ["8,6 24,2! 24,50 24,100"]),
+        (0.25, ["4,15 24,6! 22,50 18,100"]),
         (0.25, ["2,18 12,6 24,6 28,22 27,62 26,100"]),
         # With flag and foot.
         (1, ["4,24 30,1! 30,50 30,98", "2,99 32,98 60,98"]),
@@ -102,6 +109,8 @@ SKELETONS: dict[int, list[tuple[float, Sequence[str]]]] = {
         # Like a flash of lightning, the stem beginning low.
         (0.25, ["50,0 26,30 2,60! 34,62 66,52", "46,50 44,76 40,100"]),
         (0.25, ["46,0 22,32 4,54 14,68 40,60 66,36", "46,56 44,78 42,100"]),
+        # Closed, narrow and pointed.
+        (0.25, ["34,0 16,36 4,60! 26,59 46,56", "36,0 36,50 34,100"]),
         # Closed, with a stem below alone.
         (0.25, ["48,0 22,38 2,74! 36,74 70,74! 64,44! 50,66 46,100"]),
     ],
@@ -202,7 +211,7 @@ TRAIN_COUNT, TEST_COUNT = 60_000, 10_000
 DATA_SEED, EXTRA_SEED = 0, 1
 """Of the data set, and of what is mixed into another one: no image is in both."""
 
-CHECKSUM = "5bf54e480e19654b8de65337a9d0c806062121089395797c4ebce3ba4cb2d4f1"
+CHECKSUM = "1a7d6e1a4982599a8d5489d4022ae79f618fe99b681d50430b7b599038b6d6bc"
 """`DataSet.checksum()` of the data set: it changes with every change of what is drawn."""
 
 BLOCK = 2048
