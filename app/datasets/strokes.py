@@ -109,7 +109,7 @@ SKELETONS: dict[int, list[tuple[float, Sequence[str]]]] = {
         # Like a flash of lightning, the stem beginning low.
         (0.25, ["50,0 26,30 2,60! 34,62 66,52", "46,50 44,76 40,100"]),
         (0.25, ["46,0 22,32 4,54 14,68 40,60 66,36", "46,56 44,78 42,100"]),
-        # Closed, narrow and pointed.
+        # Closed, narrow and pointed: seldom, but for `evenly`.
         (0.05, ["34,0 16,36 4,60! 26,59 46,56", "36,0 36,50 34,100"]),
         # Closed, with a stem below alone.
         (0.25, ["48,0 22,38 2,74! 36,74 70,74! 64,44! 50,66 46,100"]),

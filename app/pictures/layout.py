@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Optional
 
 import cv2
@@ -231,18 +231,17 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     groups = join_near(labels, pieces, main)
     lines = to_lines(drop_strangers(stack_halves(attach_small(groups, _DETACHED))))
     scattered = as_scattered(drop_strangers(attach_small(groups, _FAR_DETACHED)))
-    if [group for line in lines for group in line] == [scattered] or len(lines) == 1 < len(lines[0]):
+    written = [group for line in lines for group in line]
+    if written == [scattered] or len(lines) == 1 < len(lines[0]):
         scattered = None
-    layout = Layout(labels, tuple(map(tuple, lines)), clutter, 0, shadows, scattered)
-    return replace(layout, boxes=count_boxes(layout, boxes))
+    return Layout(labels, tuple(map(tuple, lines)), clutter, count_boxes(written, boxes), shadows, scattered)
 
 
-def count_boxes(layout: Layout, boxes: list[Piece]) -> int:
+def count_boxes(written: list[Piece], boxes: list[Piece]) -> int:
     """Return how many boxes are drawn round digits: all if most of the writing is in them, else none.
 
     Grain encloses grain, too, but most of it is outside.
     """
-    written = [piece for line in layout.lines for piece in line]
     inside = [piece for piece in written if any(is_within(piece, box) for box in boxes)]
     is_boxed = sum(piece.length for piece in inside) > 0.5 * sum(piece.length for piece in written)
     return len(boxes) if is_boxed else 0
