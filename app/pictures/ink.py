@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from app.pictures.normalise import Density
 from app.pictures.opening import Pixels
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
@@ -100,7 +102,7 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
     it stands out from the region's own texture; a region as dark as a desk holds none.
     """
     level = _largest(paper)
-    bright = float(np.quantile(level, 0.9))
+    bright = float(np.quantile(thin_out(level), 0.9))
     quiet = density.copy()
     for share, is_desk in ((0.75, False), (0.45, True)):
         count, regions, stats, _ = cv2.connectedComponentsWithStats((level < share * bright).astype(np.uint8))
@@ -139,10 +141,11 @@ def split_levels(pixels: Pixels) -> tuple[NDArray[np.bool_], float]:
 
     It is parted in the channel that varies most, where that share is largest (N. Otsu, 1979).
     """
-    varying = pixels[..., int(np.argmax(pixels.reshape(-1, pixels.shape[2]).var(axis=0)))]
+    _, deviations = cv2.meanStdDev(pixels)
+    varying = pixels[..., int(np.argmax(deviations))]
     threshold, _ = cv2.threshold(varying, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     is_light: NDArray[np.bool_] = varying > threshold
-    variance = float(varying.var())
+    variance = float(deviations.max()) ** 2
     if variance == 0 or is_light.all():
         return is_light, 0.0
     share = float(is_light.mean())
@@ -169,7 +172,7 @@ def even_paper(pixels: Pixels) -> Pixels:
     return shade if is_flat(pixels) else np.rint(fit_slope(pixels, shade)).astype(np.uint8)
 
 
-def thin_out(pixels: Pixels) -> Pixels:
+def thin_out(pixels: NDArray[Pixel]) -> NDArray[Pixel]:
     """Return enough of the pixels for shares and medians: of a large picture, some rows and columns only.
 
     Steps are odd, so that of a dithered picture, which repeats every two pixels, no half is left out.
@@ -263,7 +266,7 @@ def _channel_weights(densities: Density) -> NDArray[np.float32]:
 
 def _most_common(density: Density) -> float:
     """Return the density of blank paper: noise makes the estimate of the paper a little too light."""
-    values = density[::2, ::2] if density.size > 10_000 else density
+    values = thin_out(density)
     low = values[values <= max(0.15, float(np.quantile(values, 0.3)))]
     return min(float(np.median(low)), 0.1) if low.size else 0.0
 
@@ -274,7 +277,7 @@ def noise_of(density: Density) -> float:
     The kernel is that of J. Immerkaer, Fast Noise Variance Estimation, 1996.
     """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    response = np.abs(cv2.filter2D(density.astype(np.float32), -1, kernel)[1:-1, 1:-1])
+    response = np.abs(thin_out(cv2.filter2D(density.astype(np.float32), -1, kernel)[1:-1, 1:-1]))
     return float(np.median(response)) / 0.6745 / 6 if response.size else 0.0
 
 
@@ -298,9 +301,11 @@ def full_density(density: Density, floor: float) -> float:
 
 def hysteresis(density: Density, low: float, high: float) -> NDArray[np.bool_]:
     """Return the pixels above `low` that are connected to one above `high`: faint ends of strokes stay."""
-    count, labels = cv2.connectedComponents((density > low).astype(np.uint8), connectivity=8)
+    is_faint = density > low
+    count, labels = cv2.connectedComponents(is_faint.astype(np.uint8), connectivity=8)
     is_stroke = np.zeros(count, bool)
     is_stroke[labels[density > high]] = True
     is_stroke[0] = False
-    kept: NDArray[np.bool_] = is_stroke[labels]
+    kept: NDArray[np.bool_] = np.zeros_like(is_faint)
+    kept[is_faint] = is_stroke[labels[is_faint]]
     return kept

@@ -183,17 +183,20 @@ def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     # Beyond the frame is paper, so that strokes it cuts do not look wide.
     distances = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    flat = labels.ravel()
-    masses = np.bincount(flat, density.ravel(), count)
-    depths = np.bincount(flat, distances.ravel(), count)
+    # Most of a picture is paper, which need not be counted.
+    rows, columns = np.nonzero(is_ink)
+    own = labels[rows, columns]
+    masses = np.bincount(own, density[rows, columns], count)
+    depths = np.bincount(own, distances[rows, columns], count)
     areas = np.maximum(1, stats[:, cv2.CC_STAT_AREA])
     widths = np.maximum(1.0, 4 * (depths / areas - 0.5))
     lengths = areas / widths
     height, width = labels.shape
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contacts = np.bincount(border, minlength=count)
-    middle = labels[height // 10 : height - height // 10, width // 10 : width - width // 10]
-    inner = np.bincount(middle.ravel(), minlength=count)
+    is_inner = (rows >= height // 10) & (rows < height - height // 10)
+    is_inner &= (columns >= width // 10) & (columns < width - width // 10)
+    inner = np.bincount(own[is_inner], minlength=count)
     pieces = []
     for label in 1 + np.argsort(-lengths[1:], kind="stable")[:_MOST_FOUND]:
         x, y, across, down, area = (int(value) for value in stats[label])

@@ -264,7 +264,7 @@ def likeliest(found: Sequence[Found]) -> float:
 
 def is_mostly_light(pixels: Pixels) -> bool:
     """Whether most of a picture is nearer to its lightest than to its darkest part."""
-    dark, middle, light = np.quantile(to_grey(pixels)[::4, ::4], (0.01, 0.5, 0.99))
+    dark, middle, light = np.quantile(to_grey(pixels[::4, ::4]), (0.01, 0.5, 0.99))
     return bool(middle > (dark + light) / 2)
 
 
@@ -280,10 +280,15 @@ def stroke_length(layout: Layout) -> float:
 
 def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
     """Return the luminance of a picture, uint8 [height, width]; of grey ones, their own values."""
-    if pixels.shape[2] == 1 or (pixels == pixels[..., :1]).all():
+    if pixels.shape[2] == 1 or (is_grey(pixels[::8, ::8]) and is_grey(pixels)):
         return pixels[..., 0]
     grey: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     return grey
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Whether all channels of a picture are alike."""
+    return bool((pixels == pixels[..., :1]).all())
 
 
 class Found(NamedTuple):
