@@ -277,7 +277,7 @@ def test_a_five_whose_bar_is_apart_is_one_digit(recognizer: Recognizer, tmp_path
 def test_a_pen_that_lies_beside_a_digit_is_not_read(
     recognizer: Recognizer, tmp_path: Path, end: tuple[int, int]
 ) -> None:
-    images, labels = make_strokes(10, seed=11)
+    images, labels = make_strokes(5, seed=11)
     pictures = []
     for image in images:
         picture = np.zeros((600, 800), np.uint8)
@@ -312,7 +312,7 @@ def test_a_tall_one_beside_a_mark_is_no_pen(recognizer: Recognizer, tmp_path: Pa
 def test_digits_on_squared_paper_are_read_without_its_lines(
     recognizer: Recognizer, tmp_path: Path, slope: float
 ) -> None:
-    images, labels = make_strokes(6, seed=11)
+    images, labels = make_strokes(5, seed=11)
     pictures = []
     for number, image in enumerate(images):
         picture = np.zeros((600, 600), np.uint8)

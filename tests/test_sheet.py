@@ -177,7 +177,7 @@ def recognizer() -> Recognizer:
 
 
 def test_digits_on_notes_are_read_on_patterned_desks(recognizer: Recognizer, tmp_path: Path) -> None:
-    images, labels = make_strokes(14, seed=31)
+    images, labels = make_strokes(8, seed=31)
     # What the network reads of a digit without a desk is not the matter here.
     sheets = [np.pad(255 - cv2.resize(image, (70, 70)), 100, constant_values=255) for image in images]
     without_desk = read(recognizer, tmp_path, sheets)
@@ -186,7 +186,7 @@ def test_digits_on_notes_are_read_on_patterned_desks(recognizer: Recognizer, tmp
     for number, image in enumerate(images):
         paper, desk = ((YELLOW, GREY), (WHITE, WOOD))[number % 2]
         picture = striped(desk, 4)
-        note = cv2.fillPoly(np.zeros(picture.shape[:2], np.uint8), [4 * corners(number - 12, 110)], 1) > 0
+        note = cv2.fillPoly(np.zeros(picture.shape[:2], np.uint8), [4 * corners(2 * number - 12, 110)], 1) > 0
         picture[note] = paper
         ink = np.zeros(picture.shape[:2], np.float32)
         ink[270:340, 400:470] = cv2.resize(image, (70, 70), interpolation=cv2.INTER_CUBIC) / 255

@@ -88,7 +88,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, digits_directory):
 
 
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory):
-    options = [*QUICK, "--epochs", 20, "--data-dir", digits_directory]
+    options = [*QUICK, "--epochs", 8, "--data-dir", digits_directory]
     with subprocess.Popen(
         command(*options, "--run-dir", "parts"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -104,7 +104,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory
 
 
 def test_a_terminal_gets_a_progress_bar_with_loss_and_time_left(tmp_path, digits_directory):
-    options = [*QUICK, "--epochs", 60, "--data-dir", digits_directory, "--run-dir", "run"]
+    options = [*QUICK, "--epochs", 20, "--data-dir", digits_directory, "--run-dir", "run"]
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
     process = subprocess.Popen(command(*options), cwd=tmp_path, stdout=child, stderr=child, stdin=child)
@@ -120,7 +120,7 @@ def test_a_terminal_gets_a_progress_bar_with_loss_and_time_left(tmp_path, digits
     text = shown.decode()
     assert re.search(r"training: +\d+%.*image/s, loss=\d\.\d{4}", text)
     assert re.search(r"\[\d\d:\d\d<\d\d:\d\d", text)
-    assert "epoch 60/60" in text
+    assert "epoch 20/20" in text
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,8 @@ SKELETONS: dict[int, list[tuple[float, Sequence[str]]]] = {
         (2, ["14,14 32,0 56,12 48,36 22,56 6,80 26,99 56,88 50,62 24,40 10,18"]),
         # With a small loop below.
         (2, ["60,16 36,0 8,14 16,38 40,56 46,80 30,99 16,84 28,56 52,34 62,14"]),
+        # With a small loop above: seldom, but for `evenly`.
+        (0.05, ["78,2 52,3 34,12 38,26 56,46 58,78 28,99 2,82 10,58 42,36 60,16 74,4"]),
     ],
     9: [
         # Straight.
@@ -211,7 +213,7 @@ TRAIN_COUNT, TEST_COUNT = 60_000, 10_000
 DATA_SEED, EXTRA_SEED = 0, 1
 """Of the data set, and of what is mixed into another one: no image is in both."""
 
-CHECKSUM = "7b575b00bcea71aa5c762e01a2d6293f1c37926cbe4ef1399326628c4a7cfc3a"
+CHECKSUM = "c5ef80c02a23a3eb228d40836a799ef2818a2b6b752a1f03fcc52edf75ba42b7"
 """`DataSet.checksum()` of the data set: it changes with every change of what is drawn."""
 
 BLOCK = 2048
@@ -234,6 +236,11 @@ _MAX_STROKES = 2
 _GRID = 32
 _REACH = 120
 _MAX_PRESSURE = 3000
+
+# The least and the largest radius of the pen, in pixels; and the largest as a share of the narrower side of
+# any digit but a one: a broader pen would fill the loops of an eight, which then is a one.
+_FINEST, _BROADEST = 0.6, 3.0
+_OPEN = 0.2
 
 # The whole numbers along the pen's way: fractional bits of the weights of nodes, and units of half a height.
 _WEIGHT_BITS = 12
@@ -385,9 +392,10 @@ def _make_block(random: _Random, evenly: bool) -> Digits:
     limits = np.cumsum(shares)[:-1]
     choice = np.searchsorted(limits, random.uniform(), "right")
     points = _follow(choice, _place_nodes(choice, random, _EVEN_WIDTHS if evenly else _WIDTHS), random)
-    radius = _rounded(np.clip(1.3 + 0.42 * random.normal(), 0.6, 3) * _GRID)
-    ink = _draw(_fit(points, radius), radius, _press(radius, random), random)
     labels = np.array([skeleton.digit for skeleton in skeletons])[choice]
+    broadest = np.where(labels == 1, _BROADEST, _open_radius(points))
+    radius = _rounded(np.clip(1.3 + 0.42 * random.normal(), _FINEST, broadest) * _GRID)
+    ink = _draw(_fit(points, radius), radius, _press(radius, random), random)
     return Digits(_centre(ink), labels)
 
 
@@ -436,6 +444,18 @@ def _follow(choice: NDArray[np.intp], nodes: Integers, random: _Random) -> Integ
     tremor = random.normal(2, _TREMBLES) * (0.016 * random.uniform())
     points += _along_the_way(_TREMBLES) @ _rounded(tremor * _HALF_HEIGHT)
     return points
+
+
+def _open_radius(points: Integers) -> Floats:
+    """Return float64 [N], in pixels, the largest radius of the pen that leaves a digit's loops open."""
+    x, y = points
+    # Across the diagonals, too, where all is sqrt(2) times as long.
+    across, down, falling, rising = (np.ptp(along, axis=0) for along in (x, y, x + y, x - y))
+    narrower = np.minimum(np.minimum(across, down), np.minimum(falling, rising) * 5 // 7)
+    share = _OPEN * narrower / np.maximum(np.maximum(across, down), 1)
+    # That share of what the pen's own width leaves of the box.
+    radius: Floats = np.clip(share * _BOX / (1 + 2 * share), _FINEST, _BROADEST)
+    return radius
 
 
 def _press(radius: Integers, random: _Random) -> Integers:
