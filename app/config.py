@@ -329,14 +329,14 @@ PRESETS = {
     ),
     # The most accurate, and the one for people's own pictures: four columns of pooled convolutions, each with
     # a view of its own of the picture, whose mistakes differ; digits that lean, bend, and are written with
-    # thicker, thinner and softer pens than MNIST's, but for the last epochs; and nearly a fifth of them in
+    # thicker, thinner and softer pens than MNIST's, but for the last epochs; and a quarter of them in
     # shapes that MNIST's writers seldom used, such as ones with a flag or a foot. As they vary so much, it
     # learns for long.
     "best": dataclasses.replace(
         _QUICK,
         preset="best",
         validation_size=5000,
-        extra_strokes=12000,
+        extra_strokes=18000,
         columns=4,
         channels=(16, 64),
         downsampling="max-pool",
@@ -349,9 +349,9 @@ PRESETS = {
         elastic=15.0,
         stroke=0.6,
         blur=0.5,
-        calm_epochs=6,
+        calm_epochs=4,
         batch_size=128,
-        epochs=36,
+        epochs=24,
         learning_rate=0.2,
     ),
 }

@@ -34,6 +34,23 @@ def test_the_paper_under_ink_is_found_where_the_light_slopes(down: float, right:
     assert density[ink == 0].max() < 0.1
 
 
+@pytest.mark.parametrize(("down", "right"), [(0.6, 0.0), (-0.4, 0.5), (0.5, 0.5)])
+def test_an_overexposed_part_does_not_level_the_light_that_slopes(down: float, right: float) -> None:
+    light, ink = paper_and_ink(down, right)
+    pixels = as_pixels(1.6 * light * (1 - 0.7 * ink))
+    assert has_even_paper(pixels)
+    assert np.abs(even_paper(pixels)[..., 0] - (1.6 * light).clip(0, 255)).max() < 8
+
+
+def test_light_that_slopes_at_one_side_of_a_small_picture_is_no_ink(tmp_path: Path) -> None:
+    y, x = np.indices((45, 45))
+    grey = 255 - 90 * np.clip((y + 22 - 2 * x) / 66, 0, 1)
+    ink = ((abs(x - 24) < 3) & (y > 15)) | ((abs(y - 40) < 3) & (x > 15) & (x < 32))
+    Image.fromarray(np.where(ink, 25, grey).astype(np.uint8)).save(tmp_path / "slope.png")
+    likeliest = read_page(tmp_path / "slope.png").guesses[0]
+    assert [one.digit.box for one in likeliest.candidates] == [(16, 16, 32, 45)]
+
+
 def test_paper_half_in_a_shadow_is_not_even_or_its_ink_is_not() -> None:
     light, ink = paper_and_ink(0.1, 0.1)
     light[:, 40:] *= 0.5

@@ -24,11 +24,16 @@ _NOISE_DEVIATIONS = 4.0
 _FLAT_SHARE, _FLAT_WITHIN = 0.6, 0.12
 _FLAT_EXPLAINED = 0.75
 
+# The share by which more of it is, in sloping light, if the light does slope.
+_FLATTER = 0.1
+
 # So many rows and columns of a picture, if it has as many, tell the shares and the medians of its levels.
 _ENOUGH = 200
 
-# How many times a slope of light is fitted, each time to what the time before was paper.
+# How many times a slope of light is fitted, each time to what the time before was paper; and the share of the
+# paper that must not be overexposed, so that what is tells nothing.
 _SLOPE_FITS = 4
+_LEAST_TOLD = 0.2
 
 # The length of the frame along which a desk or a shadow lies, in sides of a square of its size.
 _ALONG = 1.0
@@ -158,18 +163,17 @@ def has_even_paper(pixels: Pixels) -> bool:
 
     The first is a drawing or a scan, the second a photo of a small piece of paper.
     """
-    if is_flat(pixels):
-        return True
     few = thin_out(pixels)
-    shade = one_shade(few)
-    levelled = few * (shade / np.maximum(fit_slope(few, shade), 1))
-    return is_flat(np.clip(levelled, 0, 255).astype(np.uint8))
+    return max(flatness(few), flatness(levelled(few))) >= _FLAT_SHARE
 
 
 def even_paper(pixels: Pixels) -> Pixels:
     """Return the paper of a picture that `has_even_paper`."""
-    shade = one_shade(pixels)
-    return shade if is_flat(pixels) else np.rint(fit_slope(pixels, shade)).astype(np.uint8)
+    shade, few = one_shade(pixels), thin_out(pixels)
+    flat = flatness(few)
+    if flat >= _FLAT_SHARE and flatness(levelled(few)) < flat + _FLATTER:
+        return shade
+    return np.rint(fit_slope(pixels, shade)).astype(np.uint8)
 
 
 def thin_out(pixels: NDArray[Pixel]) -> NDArray[Pixel]:
@@ -181,16 +185,21 @@ def thin_out(pixels: NDArray[Pixel]) -> NDArray[Pixel]:
     return pixels[::down, ::across]
 
 
-def is_flat(pixels: Pixels) -> bool:
-    """Whether a picture is dark ink on paper of one shade, in even light."""
-    pixels = thin_out(pixels)
+def flatness(pixels: Pixels) -> float:
+    """Return the share of the paper that is as light as its median; 0 if the picture is not ink on paper."""
     is_light, explained = split_levels(pixels)
     if explained < _FLAT_EXPLAINED:
-        return False
+        return 0.0
     light, dark = np.median(pixels[is_light], axis=0), np.median(pixels[~is_light], axis=0)
     channel = int(np.argmax(light - dark))
     departure = np.abs(pixels[is_light][:, channel] - light[channel])
-    return bool((departure <= _FLAT_WITHIN * (light - dark)[channel]).mean() >= _FLAT_SHARE)
+    return float((departure <= _FLAT_WITHIN * (light - dark)[channel]).mean())
+
+
+def levelled(pixels: Pixels) -> Pixels:
+    """Return the picture as it would be if its paper, in light that slopes, were in even light."""
+    shade = one_shade(pixels)
+    return np.clip(pixels * (shade / np.maximum(fit_slope(pixels, shade), 1)), 0, 255).astype(np.uint8)
 
 
 def one_shade(pixels: Pixels) -> Pixels:
@@ -215,7 +224,11 @@ def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
         is_light, _ = split_levels(np.clip(few * (128 / np.maximum(slope, 1)), 0, 255).astype(np.uint8))
         if not is_light.any():
             break
-        plane, *_ = np.linalg.lstsq(terms[steps][is_light], few[is_light], rcond=None)
+        # What is overexposed may be any lighter, and tells nothing of the slope.
+        is_told = is_light & ~((few >= 255) & (slope >= 255)).any(axis=2)
+        if np.count_nonzero(is_told) < _LEAST_TOLD * np.count_nonzero(is_light):
+            is_told = is_light
+        plane, *_ = np.linalg.lstsq(terms[steps][is_told], few[is_told], rcond=None)
         slope = np.clip(terms[steps] @ plane, 0, 255)
     return shade.astype(np.float32) if plane is None else np.clip(terms @ plane, 0, 255)
 
