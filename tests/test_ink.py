@@ -44,7 +44,7 @@ def test_an_overexposed_part_does_not_level_the_light_that_slopes(down: float, r
 
 def test_light_that_slopes_at_one_side_of_a_small_picture_is_no_ink(tmp_path: Path) -> None:
     y, x = np.indices((45, 45))
-    grey = 255 - 90 * np.clip((y + 22 - 2 * x) / 66, 0, 1)
+    grey = 255 - 90 * np.clip((y + 10 - 1.2 * x) / 40, 0, 1)
     ink = ((abs(x - 24) < 3) & (y > 15)) | ((abs(y - 40) < 3) & (x > 15) & (x < 32))
     Image.fromarray(np.where(ink, 25, grey).astype(np.uint8)).save(tmp_path / "slope.png")
     likeliest = read_page(tmp_path / "slope.png").guesses[0]
