@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.datasets.strokes import make_strokes
-from app.pictures.lines import find_level_lines, without_frame
+from app.pictures.lines import find_level_lines, remove_lines, without_frame
 from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
 
@@ -326,6 +326,18 @@ def test_digits_on_squared_paper_are_read_without_its_lines(
         pictures.append(picture)
     read = texts(recognizer, tmp_path, pictures)
     assert share_right(read, labels) >= 0.8
+
+
+def test_a_ruled_line_that_a_digit_covers_and_a_margin_cuts_is_no_ink() -> None:
+    picture = np.zeros((680, 900), np.uint8)
+    for line in (75, 450):
+        cv2.line(picture, (0, line + 10), (899, line - 10), 80, 16)
+    cv2.line(picture, (150, 0), (175, 679), 90, 16)
+    three = [(370, 240), (480, 180), (560, 230), (460, 310), (570, 380), (480, 460), (330, 460), (325, 400)]
+    cv2.polylines(picture, [np.array(three)], isClosed=False, color=255, thickness=18)
+    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
+    assert cleaned[430:470, 620:].max() < 0.25
+    assert min(cleaned[y, x] for x, y in three) > 0.5
 
 
 @pytest.mark.parametrize("shape", ["round", "square"])

@@ -67,7 +67,10 @@ def remove_lines(density: Density, low: float) -> Density:
     if max(map(count_lines, lines)) < _RULED:
         density, sides = without_frame(density, low)
         if sides:
-            lines = find_lines(density, low)
+            # A ruled line that ends at a frame is known for one by what is beyond.
+            left = (density > 0).astype(np.uint8)
+            inner = find_lines(density, low)
+            lines = inner[0] | lines[0] & left, inner[1] | lines[1] & left.T
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
     level, upright = _printed(density, lines[0]), _printed(turned, lines[1])
