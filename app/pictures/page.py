@@ -328,13 +328,17 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     with page.stage("ink"):
         coarse = positive if is_small else reduce_to(positive, _COARSE)
         is_even = has_even_paper(coarse) and (is_small or is_even_ink(coarse))
+    beside: list[Found] = []
     if is_even:
         ink = time_ink(working, light_on_dark, None, page)
         found = search(ink, working, _THICK, page)
         whole = take_all(ink, working, page)
         whole = [one for one in whole if is_small or border_share(one.density > _HIGH) < _CUT_OUT]
         if whole or (found and (is_small or all(map(is_alone, found)))):
-            return with_whole(found, whole)
+            # Half of a large picture may lie in a shadow as dark as ink.
+            if whole or is_small or likeliest(found) > _DOUBTFUL:
+                return with_whole(found, whole)
+            beside = found
     all_found: list[Found] = []
     whole = []
     widest = max(5, short // 2)
@@ -354,7 +358,7 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         all_found += found
         if likeliest(all_found) > _DOUBTFUL:
             break
-    return with_whole(all_found, whole)
+    return with_whole(all_found + beside, whole)
 
 
 def time_ink(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> Ink:
