@@ -1,4 +1,4 @@
-"""Rewrite the performance table of README.md from the JSON files of benchmarks/results."""
+"""Rewrite the performance tables from the JSON files of benchmarks/results; README.md has targets only."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from app.files import write_atomically
 from benchmarks.common import MACHINE, REPOSITORY, RESULTS
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
+ALL = "README.md"
+"""The page of all findings, in the folder of the results."""
+
 NAMES = (
     *("speed", "time_to_accuracy", *(f"accuracy_{preset}" for preset in PRESETS)),
     *("step", "startup", "scaling", "strokes", "pictures"),
@@ -46,12 +49,17 @@ def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     return documents
 
 
-def format_markdown(documents: dict[str, dict[str, Any]]) -> str:
-    """Return the table, a row for each finding with its command, and below it where it was measured."""
+def format_markdown(documents: dict[str, dict[str, Any]], targets_only: bool) -> str:
+    """Return the table, a row for each finding with its command, and below it where it was measured.
+
+    With `targets_only`, findings that have no target are left out.
+    """
     marks = {None: "", True: "", False: " (missed)"}
     lines = ["| what | measured | target | command |", "|---|---|---|---|"]
     for document in documents.values():
         for finding in document["findings"]:
+            if targets_only and not finding["target"]:
+                continue
             target = finding["target"] + marks[finding["reached"]]
             lines.append(
                 f"| {finding['what']} | {finding['measured']} | {target} | `{document['command']}` |"
@@ -63,6 +71,11 @@ def format_markdown(documents: dict[str, dict[str, Any]]) -> str:
         versions = f"Paddle {paddle}" + (f", PyTorch {torch}" if torch else "")
         lines += ["", f"Measured on {processor}, {cores} cores, {versions}: {', '.join(names)}."]
     return "\n".join(lines)
+
+
+def format_all(documents: dict[str, dict[str, Any]]) -> str:
+    """Return the page of all findings, those without a target, too."""
+    return f"# All that was measured\n\n{format_markdown(documents, targets_only=False)}\n"
 
 
 def replace_between(text: str, content: str, path: Path) -> str:
@@ -93,7 +106,7 @@ def main() -> int:
         type=Path,
         default=RESULTS,
         metavar="DIR",
-        help="folder of the JSON files (benchmarks/results)",
+        help="folder of the JSON files, and of the page of all that they say (benchmarks/results)",
     )
     arguments = parser.parse_args()
     path: Path = arguments.readme
@@ -101,8 +114,10 @@ def main() -> int:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
-    content = format_markdown(load_results(arguments.results))
-    write_atomically(path, replace_between(text, content, path).encode())
+    documents = load_results(arguments.results)
+    changed = replace_between(text, format_markdown(documents, targets_only=True), path)
+    write_atomically(arguments.results / ALL, format_all(documents).encode())
+    write_atomically(path, changed.encode())
     return 0
 
 
