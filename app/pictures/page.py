@@ -317,10 +317,10 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
 
     A small picture whose paper is of one shade, in even light or in light that slopes, is measured against
     that; so is a large one if its ink is all about as dark and there is nothing along its frame but a digit
-    cut out along its edges. In any other, ink is searched with a wide reach, so that the broadest felt pen is
-    ink and not paper, and then with the reach that the strokes found ask for, which counts alone unless it
-    loses them. If that does not look like writing, a shadow may have been taken for ink, and the search
-    starts again with a short reach.
+    cut out along its edges. In any other, or if what was found does not look like writing, ink is searched
+    with a wide reach, so that the broadest felt pen is ink and not paper, and then with the reach that the
+    strokes found ask for, which counts alone unless it loses them. If that does not look like writing, a
+    shadow may have been taken for ink, and the search starts again with a short reach.
     """
     short = min(working.shape[:2])
     positive = 255 - working if light_on_dark else working
@@ -334,11 +334,12 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         found = search(ink, working, _THICK, page)
         whole = take_all(ink, working, page)
         whole = [one for one in whole if is_small or border_share(one.density > _HIGH) < _CUT_OUT]
-        if whole or (found and (is_small or all(map(is_alone, found)))):
-            # Half of a large picture may lie in a shadow as dark as ink.
-            if whole or is_small or likeliest(found) > _DOUBTFUL:
-                return with_whole(found, whole)
-            beside = found
+        is_all = all(map(is_alone, found))
+        # Half of a large picture may lie in a shadow as dark as ink.
+        is_sure = is_small or (is_all and likeliest(found) > _DOUBTFUL)
+        if whole or (found and is_sure):
+            return with_whole(found, whole)
+        beside = found if is_all else []
     all_found: list[Found] = []
     whole = []
     widest = max(5, short // 2)
