@@ -13,7 +13,7 @@ from app.files import write_atomically
 from benchmarks.common import MACHINE, REPOSITORY, RESULTS
 
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
-ALL = "README.md"
+ALL = "all.md"
 """The page of all findings, in the folder of the results."""
 
 NAMES = (
@@ -49,17 +49,20 @@ def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     return documents
 
 
-def format_markdown(documents: dict[str, dict[str, Any]], targets_only: bool) -> str:
-    """Return the table, a row for each finding with its command, and below it where it was measured.
+def with_targets(documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the documents without the findings that have no target."""
+    return {
+        name: {**document, "findings": [finding for finding in document["findings"] if finding["target"]]}
+        for name, document in documents.items()
+    }
 
-    With `targets_only`, findings that have no target are left out.
-    """
+
+def format_markdown(documents: dict[str, dict[str, Any]]) -> str:
+    """Return the table, a row for each finding with its command, and below it where it was measured."""
     marks = {None: "", True: "", False: " (missed)"}
     lines = ["| what | measured | target | command |", "|---|---|---|---|"]
     for document in documents.values():
         for finding in document["findings"]:
-            if targets_only and not finding["target"]:
-                continue
             target = finding["target"] + marks[finding["reached"]]
             lines.append(
                 f"| {finding['what']} | {finding['measured']} | {target} | `{document['command']}` |"
@@ -75,7 +78,7 @@ def format_markdown(documents: dict[str, dict[str, Any]], targets_only: bool) ->
 
 def format_all(documents: dict[str, dict[str, Any]]) -> str:
     """Return the page of all findings, those without a target, too."""
-    return f"# All that was measured\n\n{format_markdown(documents, targets_only=False)}\n"
+    return f"# All that was measured\n\n{format_markdown(documents)}\n"
 
 
 def replace_between(text: str, content: str, path: Path) -> str:
@@ -92,7 +95,7 @@ def replace_between(text: str, content: str, path: Path) -> str:
 
 
 def main() -> int:
-    """Rewrite the file."""
+    """Rewrite both tables."""
     parser = CommandParser(prog="python -m benchmarks.table", description=__doc__)
     parser.add_argument(
         "--readme",
@@ -115,9 +118,9 @@ def main() -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     documents = load_results(arguments.results)
-    changed = replace_between(text, format_markdown(documents, targets_only=True), path)
-    write_atomically(arguments.results / ALL, format_all(documents).encode())
+    changed = replace_between(text, format_markdown(with_targets(documents)), path)
     write_atomically(path, changed.encode())
+    write_atomically(arguments.results / ALL, format_all(documents).encode())
     return 0
 
 

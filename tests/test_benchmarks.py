@@ -167,13 +167,13 @@ def test_runs_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
 def test_the_readme_says_what_the_committed_results_say() -> None:
     text = (common.REPOSITORY / "README.md").read_text(encoding="utf-8")
     documents = table.load_results(common.RESULTS)
-    content = table.format_markdown(documents, targets_only=True)
+    content = table.format_markdown(table.with_targets(documents))
     assert table.replace_between(text, content, Path("README.md")) == text
     assert (common.RESULTS / table.ALL).read_text(encoding="utf-8") == table.format_all(documents)
 
 
 def test_the_readme_table_is_rewritten_between_its_markers(tmp_path: Path) -> None:
-    readme = tmp_path / "start.md"
+    readme = tmp_path / "README.md"
     readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter é\n", encoding="utf-8")
     findings = [common.Finding("start", "0.9 s"), common.Finding("a : b", "1.30", "at most 1.25", False)]
     common.write_results(tmp_path, "startup", ENVIRONMENT, findings, {}, "--rounds 9")
@@ -191,7 +191,7 @@ def test_the_readme_table_is_rewritten_between_its_markers(tmp_path: Path) -> No
             table.END,
             "after é",
         ]
-        assert (tmp_path / "README.md").read_text(encoding="utf-8").splitlines() == [
+        assert (tmp_path / table.ALL).read_text(encoding="utf-8").splitlines() == [
             "# All that was measured",
             "",
             "| what | measured | target | command |",
@@ -204,7 +204,7 @@ def test_the_readme_table_is_rewritten_between_its_markers(tmp_path: Path) -> No
 
 
 def test_a_readme_without_markers_or_no_results_is_one_line_of_error(tmp_path: Path) -> None:
-    readme = tmp_path / "start.md"
+    readme = tmp_path / "README.md"
     readme.write_text("no markers\n")
     result = run("table", "--readme", readme, "--results", tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)

@@ -247,7 +247,7 @@ def test_evenly_every_way_to_write_a_digit_is_as_common_as_another() -> None:
     assert np.std(even_widths) > 1.1 * np.std(widths)
 
 
-def test_a_broad_pen_does_not_fill_the_loops_of_narrow_eights() -> None:
+def test_narrow_eights_are_no_bars() -> None:
     even = make_strokes(2 * BLOCK, 7, evenly=True)
     # The paper around an eight is the first of the regions without ink.
     papers = [np.pad(image < 128, 1, constant_values=True) for image in even.images[even.labels == 8]]

@@ -238,7 +238,7 @@ _REACH = 120
 _MAX_PRESSURE = 3000
 
 # The least and the largest radius of the pen, in pixels; and the largest as a share of the narrower side of
-# any digit but a one: a broader pen would fill the loops of an eight, which then is a one.
+# any digit but a one: written with a broader pen, a narrow eight is a bar, and so a one.
 _FINEST, _BROADEST = 0.6, 3.0
 _OPEN = 0.2
 
@@ -447,7 +447,7 @@ def _follow(choice: NDArray[np.intp], nodes: Integers, random: _Random) -> Integ
 
 
 def _open_radius(points: Integers) -> Floats:
-    """Return float64 [N], in pixels, the largest radius of the pen that leaves a digit's loops open."""
+    """Return float64 [N], in pixels, the largest radius of the pen that makes no bar of a narrow digit."""
     x, y = points
     # Across the diagonals, too, where all is sqrt(2) times as long.
     across, down, falling, rising = (np.ptp(along, axis=0) for along in (x, y, x + y, x - y))

@@ -13,27 +13,27 @@ from numpy.typing import NDArray
 from app.pictures.normalise import Density
 from app.pictures.opening import Pixels
 
-Pixel = TypeVar("Pixel", bound=np.generic)
+Value = TypeVar("Value", bound=np.generic)
 
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
 _NOISE_DEVIATIONS = 4.0
 
-# A picture is flat if so much of its paper is as light as the paper's median, to within this share of the
-# contrast; and if the levels of ink and paper, taken as constant, explain so much of the picture's variance.
+# Paper is even if so much of it is as light as its median, to within this share of the contrast; and if the
+# levels of ink and paper, taken as constant, explain so much of the picture's variance.
 _FLAT_SHARE, _FLAT_WITHIN = 0.6, 0.12
 _FLAT_EXPLAINED = 0.75
 
-# The share by which more of it is, in sloping light, if the light does slope.
+# Light slopes if, without the slope, so much more of the paper is as light as its median.
 _FLATTER = 0.1
 
-# So many rows and columns of a picture, if it has as many, tell the shares and the medians of its levels.
+# About so many rows and columns of a picture tell the shares and the medians of its levels.
 _ENOUGH = 200
 
-# How many times a slope of light is fitted, each time to what the time before was paper; and the share of the
-# paper that must not be overexposed, so that what is tells nothing.
+# How many times a slope of light is fitted, each time to what the time before was paper. From this level on
+# paper is overexposed, and left out, if so large a share of it is not.
 _SLOPE_FITS = 4
-_LEAST_TOLD = 0.2
+_OVEREXPOSED, _LEAST_TOLD = 252, 0.2
 
 # The length of the frame along which a desk or a shadow lies, in sides of a square of its size.
 _ALONG = 1.0
@@ -164,25 +164,30 @@ def has_even_paper(pixels: Pixels) -> bool:
     The first is a drawing or a scan, the second a photo of a small piece of paper.
     """
     few = thin_out(pixels)
-    return max(flatness(few), flatness(levelled(few))) >= _FLAT_SHARE
+    return flatness(few) >= _FLAT_SHARE or flatness(levelled(few)) >= _FLAT_SHARE
 
 
 def even_paper(pixels: Pixels) -> Pixels:
     """Return the paper of a picture that `has_even_paper`."""
     shade, few = one_shade(pixels), thin_out(pixels)
     flat = flatness(few)
-    if flat >= _FLAT_SHARE and flatness(levelled(few)) < flat + _FLATTER:
+    if flat >= _FLAT_SHARE and (flat + _FLATTER > 1 or flatness(levelled(few)) < flat + _FLATTER):
         return shade
     return np.rint(fit_slope(pixels, shade)).astype(np.uint8)
 
 
-def thin_out(pixels: NDArray[Pixel]) -> NDArray[Pixel]:
+def thin_out(pixels: NDArray[Value]) -> NDArray[Value]:
     """Return enough of the pixels for shares and medians: of a large picture, some rows and columns only.
 
     Steps are odd, so that of a dithered picture, which repeats every two pixels, no half is left out.
     """
-    down, across = (max(1, side // _ENOUGH) // 2 * 2 + 1 for side in pixels.shape[:2])
-    return pixels[::down, ::across]
+    return pixels[odd_steps(pixels.shape, _ENOUGH)]
+
+
+def odd_steps(shape: tuple[int, ...], enough: int) -> tuple[slice, slice]:
+    """Return what takes about so many rows and columns out of a picture of that shape."""
+    down, across = (max(1, side // enough) // 2 * 2 + 1 for side in shape[:2])
+    return slice(None, None, down), slice(None, None, across)
 
 
 def flatness(pixels: Pixels) -> float:
@@ -216,7 +221,7 @@ def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
     What is light is told by the plane found before, `shade` at first.
     """
     terms = plane_terms(pixels.shape)
-    steps = tuple(slice(None, None, max(1, side // 100)) for side in pixels.shape[:2])
+    steps = odd_steps(pixels.shape, _ENOUGH // 2)
     few = pixels[steps].astype(np.float32)
     slope: NDArray[np.float32] = shade[steps].astype(np.float32)
     plane = None
@@ -225,7 +230,7 @@ def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
         if not is_light.any():
             break
         # What is overexposed may be any lighter, and tells nothing of the slope.
-        is_told = is_light & ~((few >= 255) & (slope >= 255)).any(axis=2)
+        is_told = is_light & ~((few >= _OVEREXPOSED) & (slope >= _OVEREXPOSED)).any(axis=2)
         if np.count_nonzero(is_told) < _LEAST_TOLD * np.count_nonzero(is_light):
             is_told = is_light
         plane, *_ = np.linalg.lstsq(terms[steps][is_told], few[is_told], rcond=None)

@@ -65,12 +65,13 @@ def remove_lines(density: Density, low: float) -> Density:
     """
     lines = find_lines(density, low)
     if max(map(count_lines, lines)) < _RULED:
-        density, sides = without_frame(density, low)
+        inside, sides = without_frame(density, low)
         if sides:
-            # A ruled line that ends at a frame is known for one by what is beyond.
-            left = (density > 0).astype(np.uint8)
-            inner = find_lines(density, low)
-            lines = inner[0] | lines[0] & left, inner[1] | lines[1] & left.T
+            # A ruled line that the frame cuts is known for one by what is beyond.
+            was, left = density > low, inside > low
+            kept = mostly_inside(lines[0], was, left), mostly_inside(lines[1], was.T, left.T)
+            found = find_lines(inside, low)
+            density, lines = inside, (found[0] | kept[0], found[1] | kept[1])
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
     level, upright = _printed(density, lines[0]), _printed(turned, lines[1])
@@ -98,6 +99,16 @@ def find_lines(density: Density, low: float) -> tuple[Mask, Mask]:
     level = find_level_lines(density, low) if width > height / _STRIP else nothing
     turned = np.ascontiguousarray(density.T)
     return level, find_level_lines(turned, low) if height > width / _STRIP else nothing.T
+
+
+def mostly_inside(lines: Mask, is_ink: NDArray[np.bool_], is_left: NDArray[np.bool_]) -> Mask:
+    """Return those level lines of whose ink more than half is left without the frame."""
+    count, labels = cv2.connectedComponents(lines, connectivity=8)
+    ink, left = (np.bincount(labels[where], minlength=count) for where in (is_ink, is_left))
+    is_kept = 2 * left > ink
+    is_kept[0] = False
+    rest: Mask = (is_kept[labels] & is_left).astype(np.uint8)
+    return rest
 
 
 def count_lines(lines: Mask) -> int:

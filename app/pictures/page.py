@@ -316,11 +316,11 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
     A small picture whose paper is of one shade, in even light or in light that slopes, is measured against
-    that; so is a large one if its ink is all about as dark and there is nothing along its frame but a digit
-    cut out along its edges. In any other, or if what was found does not look like writing, ink is searched
-    with a wide reach, so that the broadest felt pen is ink and not paper, and then with the reach that the
-    strokes found ask for, which counts alone unless it loses them. If that does not look like writing, a
-    shadow may have been taken for ink, and the search starts again with a short reach.
+    that; so is a large one if its ink is all about as dark, looks like writing, and has nothing along the
+    frame but a digit cut out along its edges. In any other, ink is searched with a wide reach, so that the
+    broadest felt pen is ink and not paper, and then with the reach that the strokes found ask for, which
+    counts alone unless it loses them. If that does not look like writing, a shadow may have been taken for
+    ink, and the search starts again with a short reach.
     """
     short = min(working.shape[:2])
     positive = 255 - working if light_on_dark else working
@@ -328,7 +328,7 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     with page.stage("ink"):
         coarse = positive if is_small else reduce_to(positive, _COARSE)
         is_even = has_even_paper(coarse) and (is_small or is_even_ink(coarse))
-    beside: list[Found] = []
+    doubtful: list[Found] = []
     if is_even:
         ink = time_ink(working, light_on_dark, None, page)
         found = search(ink, working, _THICK, page)
@@ -336,10 +336,9 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         whole = [one for one in whole if is_small or border_share(one.density > _HIGH) < _CUT_OUT]
         is_all = all(map(is_alone, found))
         # Half of a large picture may lie in a shadow as dark as ink.
-        is_sure = is_small or (is_all and likeliest(found) > _DOUBTFUL)
-        if whole or (found and is_sure):
+        if whole or (found and (is_small or (is_all and likeliest(found) > _DOUBTFUL))):
             return with_whole(found, whole)
-        beside = found if is_all else []
+        doubtful = found if is_all else []
     all_found: list[Found] = []
     whole = []
     widest = max(5, short // 2)
@@ -358,8 +357,8 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
             found = nearer + (found if is_lost else [])
         all_found += found
         if likeliest(all_found) > _DOUBTFUL:
-            break
-    return with_whole(all_found + beside, whole)
+            return with_whole(all_found, whole)
+    return with_whole(all_found + doubtful, whole)
 
 
 def time_ink(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> Ink:
