@@ -195,6 +195,7 @@ def test_auto_gives_up_on_a_network_that_hangs_within_its_patience(nowhere: Trai
     assert "(no answer within 0.2 s)" in data.note
 
 
+@pytest.mark.slow
 def test_a_folder_that_nothing_can_be_put_into_means_strokes_made_anew(
     nowhere: TrainConfig, tmp_path: Path
 ) -> None:
