@@ -296,7 +296,10 @@ def test_a_black_corner_beside_a_pale_digit_is_no_one(recognizer: Recognizer, tm
     assert share_right(texts(recognizer, tmp_path, pictures, inverts=False), labels) == 1
 
 
-def test_half_a_sheet_in_a_hard_shadow_is_no_digit(recognizer: Recognizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [506, 300, 150])
+def test_half_a_sheet_in_a_hard_shadow_is_no_digit(
+    recognizer: Recognizer, tmp_path: Path, width: int
+) -> None:
     y, x = np.indices((675, 506))
     pictures = []
     for digit in ([(212, 530), (240, 500), (232, 615)], [(180, 510), (250, 505), (200, 615)]):
@@ -304,7 +307,8 @@ def test_half_a_sheet_in_a_hard_shadow_is_no_digit(recognizer: Recognizer, tmp_p
         picture += np.random.default_rng(1).normal(0, 2, picture.shape)
         ink = cv2.polylines(np.zeros((675, 506), np.uint8), [np.array(digit)], False, 255, 7)
         picture *= 1 - 0.4 * cv2.GaussianBlur(ink, (5, 5), 1) / 255
-        pictures.append(picture.clip(0, 255).astype(np.uint8))
+        pixels = picture.clip(0, 255).astype(np.uint8)
+        pictures.append(cv2.resize(pixels, (width, width * 4 // 3), interpolation=cv2.INTER_AREA))
     assert texts(recognizer, tmp_path, pictures, inverts=False) == ["1", "7"]
 
 

@@ -316,11 +316,12 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
     A small picture whose paper is of one shade, in even light or in light that slopes, is measured against
-    that; so is a large one if its ink is all about as dark, looks like writing, and has nothing along the
-    frame but a digit cut out along its edges. In any other, ink is searched with a wide reach, so that the
-    broadest felt pen is ink and not paper, and then with the reach that the strokes found ask for, which
-    counts alone unless it loses them. If that does not look like writing, a shadow may have been taken for
-    ink, and the search starts again with a short reach.
+    that, if its ink looks like writing, or if the picture is tiny; so is a large one if its ink is all about
+    as dark, too, and there is nothing along the frame. So is any that may be one digit, cut out along its
+    edges. In all others, ink is searched with a wide reach, so that the broadest felt pen is ink and not
+    paper, and then with the reach that the strokes found ask for, which counts alone unless it loses them. If
+    that does not look like writing, a shadow may have been taken for ink, and the search starts again with a
+    short reach.
     """
     short = min(working.shape[:2])
     positive = 255 - working if light_on_dark else working
@@ -333,12 +334,13 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         ink = time_ink(working, light_on_dark, None, page)
         found = search(ink, working, _THICK, page)
         whole = take_all(ink, working, page)
-        whole = [one for one in whole if is_small or border_share(one.density > _HIGH) < _CUT_OUT]
+        is_tiny = max(page.size) <= _TINY
+        whole = [one for one in whole if is_tiny or border_share(one.density > _HIGH) < _CUT_OUT]
         is_all = all(map(is_alone, found))
-        # Half of a large picture may lie in a shadow as dark as ink.
-        if whole or (found and (is_small or (is_all and likeliest(found) > _DOUBTFUL))):
+        # Half of the picture may lie in a shadow as dark as ink.
+        if whole or (found and (is_tiny or ((is_small or is_all) and likeliest(found) > _DOUBTFUL))):
             return with_whole(found, whole)
-        doubtful = found if is_all else []
+        doubtful = found if is_small or is_all else []
     all_found: list[Found] = []
     whole = []
     widest = max(5, short // 2)
