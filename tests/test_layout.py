@@ -105,3 +105,11 @@ def test_digits_with_soft_and_sharp_parts_are_all_ink() -> None:
     layout = find_layout(picture > 60, (picture / 255).astype(np.float32), 0.15)
     assert [len(line) for line in layout.lines] == [3]
     assert without_ghosts(layout, 235 - picture // 2) is layout
+
+
+@pytest.mark.parametrize(("shade", "boxes"), [(255, 1), (130, 0)])
+def test_a_rim_much_paler_than_what_is_in_it_is_no_box(shade: int, boxes: int) -> None:
+    picture = np.zeros((300, 400), np.uint8)
+    cv2.ellipse(picture, (140, 120), (44, 72), 8, 0, 360, shade, 6)
+    cv2.line(picture, (132, 80), (144, 164), 255, 16)
+    assert lay_out(picture).boxes == boxes

@@ -32,8 +32,10 @@ _HALVES_GAP = 0.3
 _STACKED_GAP = 0.12
 
 # How large what a box encloses must be, as a share of its longer side, and how wide its lines may be, of its
-# shorter one. Only that many of the longest strokes may be boxes.
+# shorter one. Only that many of the longest strokes may be boxes. A rim of light is paler than a box, as a
+# share of the darkness of what is in it.
 _BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.15, 5
+_RIM = 0.7
 
 # One digit in scattered pieces is at most so many times as long as the longest of them, and so many times as
 # wide as tall.
@@ -243,8 +245,11 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
 def count_boxes(written: list[Piece], boxes: list[Piece]) -> int:
     """Return how many boxes are drawn round digits: all if most of the writing is in them, else none.
 
-    Grain encloses grain, too, but most of it is outside.
+    Grain encloses grain, too, but most of it is outside. What is much paler than the writing is no box but
+    the bright rim that a camera's sharpening gives a zero, around its hole.
     """
+    darkest = max((piece.darkness for piece in written), default=0.0)
+    boxes = [box for box in boxes if box.darkness > _RIM * darkest]
     inside = [piece for piece in written if any(is_within(piece, box) for box in boxes)]
     is_boxed = sum(piece.length for piece in inside) > 0.5 * sum(piece.length for piece in written)
     return len(boxes) if is_boxed else 0
