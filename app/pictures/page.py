@@ -109,6 +109,9 @@ _SHORTEST = 0.25
 # and what share of the strongest contrast is too faint to tell how long the strokes are: noise.
 _LESS_LIKELY, _FAINTER = 0.5, 0.6
 
+# How broad a shadow is at least that takes a part of the picture, as a share of its longer side.
+_SHADE = 0.24
+
 # A broad stroke may be a shadow: how broad at least, as a share of the picture's shorter side; how dark the
 # strokes in it are at least, and what is taken off, in units of its own density; and shares of its area.
 _BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
@@ -316,9 +319,8 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
     A small picture whose paper is of one shade, in even light or in light that slopes, is measured against
-    that, if its ink looks like writing, or if the picture is tiny; so is a large one if its ink is all about
-    as dark, too, and there is nothing along the frame. So is any that may be one digit, cut out along its
-    edges. In all others, ink is searched with a wide reach, so that the broadest felt pen is ink and not
+    that, unless its ink may be a shadow; so is a large one if its ink is all about as dark, too, and there is
+    nothing along the frame. So is any that may be one digit, cut out along its edges. In all others, ink is searched with a wide reach, so that the broadest felt pen is ink and not
     paper, and then with the reach that the strokes found ask for, which counts alone unless it loses them. If
     that does not look like writing, a shadow may have been taken for ink, and the search starts again with a
     short reach.
@@ -334,13 +336,20 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
         ink = time_ink(working, light_on_dark, None, page)
         found = search(ink, working, _THICK, page)
         whole = take_all(ink, working, page)
-        is_tiny = max(page.size) <= _TINY
-        whole = [one for one in whole if is_tiny or border_share(one.density > _HIGH) < _CUT_OUT]
-        is_all = all(map(is_alone, found))
-        # Half of the picture may lie in a shadow as dark as ink.
-        if whole or (found and (is_tiny or ((is_small or is_all) and likeliest(found) > _DOUBTFUL))):
+        # Half of the picture may lie in a shadow as dark as ink, which is broader than any stroke.
+        broadest = max((one.layout.main.width for one in found), default=0.0)
+        is_shadow = (
+            likeliest(found) < _DOUBTFUL and broadest > _SHADE * max(working.shape) and max(page.size) > _TINY
+        )
+        whole = [
+            one
+            for one in whole
+            if (is_small and not is_shadow) or border_share(one.density > _HIGH) < _CUT_OUT
+        ]
+        is_clear = is_small or all(map(is_alone, found))
+        if whole or (found and is_clear and not is_shadow):
             return with_whole(found, whole)
-        doubtful = found if is_small or is_all else []
+        doubtful = found if is_clear else []
     all_found: list[Found] = []
     whole = []
     widest = max(5, short // 2)
