@@ -320,10 +320,10 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
 
     A small picture whose paper is of one shade, in even light or in light that slopes, is measured against
     that, unless its ink may be a shadow; so is a large one if its ink is all about as dark, too, and there is
-    nothing along the frame. So is any that may be one digit, cut out along its edges. In all others, ink is searched with a wide reach, so that the broadest felt pen is ink and not
-    paper, and then with the reach that the strokes found ask for, which counts alone unless it loses them. If
-    that does not look like writing, a shadow may have been taken for ink, and the search starts again with a
-    short reach.
+    nothing along the frame. So is any that may be one digit, cut out along its edges. In all others, ink is
+    searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the reach
+    that the strokes found ask for, which counts alone unless it loses them. If that does not look like
+    writing, a shadow may have been taken for ink, and the search starts again with a short reach.
     """
     short = min(working.shape[:2])
     positive = 255 - working if light_on_dark else working
