@@ -330,8 +330,7 @@ PRESETS = {
     # The most accurate, and the one for people's own pictures: four columns of pooled convolutions, each with
     # a view of its own of the picture, whose mistakes differ; digits that lean, bend, and are written with
     # thicker, thinner and softer pens than MNIST's, but for the last epochs; and a quarter of them in
-    # shapes that MNIST's writers seldom used, such as ones with a flag or a foot. As they vary so much, it
-    # learns for long.
+    # shapes that MNIST's writers seldom used, such as ones with a flag or a foot.
     "best": dataclasses.replace(
         _QUICK,
         preset="best",
