@@ -312,6 +312,21 @@ def test_half_a_sheet_in_a_hard_shadow_is_no_digit(
     assert texts(recognizer, tmp_path, pictures, inverts=False) == ["1", "7"]
 
 
+@pytest.mark.parametrize("shape", [(232, 310), (310, 232)])
+def test_a_strip_of_the_desk_beside_a_pale_digit_in_a_small_photo_is_no_digit(
+    recognizer: Recognizer, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    generator = np.random.default_rng(0)
+    pictures = []
+    for digit in ([(0, 20), (16, 4), (32, 16), (6, 88), (40, 88)], [(0, 6), (44, 4), (16, 88)]):
+        picture = np.full(shape, 185.0)
+        picture[:, : round(0.15 * shape[1])] = 35
+        ink = cv2.polylines(np.zeros(shape, np.uint8), [90 + np.array(digit)], False, 255, 3)
+        picture *= 1 - 0.3 * cv2.GaussianBlur(ink, (3, 3), 0.7) / 255
+        pictures.append((picture + generator.normal(0, 2, shape)).clip(0, 255).astype(np.uint8))
+    assert texts(recognizer, tmp_path, pictures, inverts=False) == ["2", "7"]
+
+
 def test_a_tall_one_beside_a_mark_is_no_pen(recognizer: Recognizer, tmp_path: Path) -> None:
     picture = np.zeros((600, 400), np.uint8)
     cv2.line(picture, (200, 60), (195, 540), 255, 24)
@@ -349,6 +364,18 @@ def test_a_ruled_line_that_a_digit_covers_and_a_margin_cuts_is_no_ink() -> None:
     cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
     assert cleaned[430:470, 620:].max() < 0.25
     assert min(cleaned[y, x] for x, y in three) > 0.5
+
+
+def test_the_waist_of_an_eight_beside_ruled_lines_that_slope_otherwise_is_ink() -> None:
+    picture = np.zeros((200, 150), np.uint8)
+    for line in (50, 115, 180):
+        cv2.line(picture, (0, line - 7), (149, line + 7), 150, 2)
+    cv2.ellipse(picture, (95, 66), (25, 12), 0, 0, 360, 255, 2)
+    cv2.ellipse(picture, (95, 96), (25, 17), 0, 0, 360, 255, 2)
+    cv2.line(picture, (70, 81), (120, 77), 255, 2)
+    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
+    assert min(cleaned[round(81 - (x - 70) / 12.5), x] for x in range(72, 119, 3)) > 0.5
+    assert cleaned[:, 5].max() < 0.25
 
 
 @pytest.mark.parametrize("shape", ["round", "square"])

@@ -30,6 +30,9 @@ _STRIP = 2.5
 # A table's cell has two lines in a direction at most, its own; so many make ruled or squared paper.
 _RULED = 3
 
+# By how much the slopes of ruled lines differ, which a photo shows a little askew, at most.
+_PARALLEL = 0.08
+
 # Printed lines do not come in more pieces than this, though they are cut where they cross: what does is the
 # grain of the paper.
 _MOST_PIECES = 400
@@ -298,12 +301,21 @@ def _only_lines(straight: Mask) -> Mask:
     is_long = across >= _LONGEST_STROKE * width
     is_long[0] = False
     is_printed = is_long & ((ends == 2) | (is_long.sum() >= 3) | ((ends == 1) & (is_long.sum() >= 2)))
-    # Beside such lines, their broken remains are lines too.
+    # Beside such lines, their broken remains are lines too, if they are parallel.
     if is_printed.any():
-        is_printed |= (across >= _RUN * width) & ((ends >= 1) | (is_printed.sum() >= 3))
-        is_printed[0] = False
+        slope = float(np.median([_slope_of(labels == label) for label in np.flatnonzero(is_printed)]))
+        is_rest = ~is_printed & (across >= _RUN * width) & ((ends >= 1) | (is_printed.sum() >= 3))
+        for label in np.flatnonzero(is_rest[1:]) + 1:
+            is_printed[label] = abs(_slope_of(labels == label) - slope) <= _PARALLEL
     printed: Mask = (is_printed[labels] & (straight > 0)).astype(np.uint8)
     return printed
+
+
+def _slope_of(run: NDArray[np.bool_]) -> float:
+    """Return by how many pixels a run falls for each to the right."""
+    rows, columns = np.nonzero(run)
+    along = columns - columns.mean()
+    return float((along * rows).sum() / np.square(along).sum())
 
 
 def _lengthen(lines: Mask, thin: Mask) -> Mask:

@@ -105,12 +105,17 @@ _ALL_ROUND, _DOTS, _MOSTLY, _SHEET, _SHEET_SIZE = 0.95, 0.002, 0.7, 0.93, 0.4
 # The share of the longest strokes' length below which being shorter makes no difference: grain is long.
 _SHORTEST = 0.25
 
-# How much less likely than others ink may be in which there are boxes drawn round digits, and still be right;
-# and what share of the strongest contrast is too faint to tell how long the strokes are: noise.
-_LESS_LIKELY, _FAINTER = 0.5, 0.6
+# How much less likely than others ink may be in which there are boxes drawn round digits, and still be right.
+_LESS_LIKELY = 0.5
 
-# How broad a shadow is at least that takes a part of the picture, as a share of its longer side.
-_SHADE = 0.24
+# What tells nothing of how long the strokes are: what has less than this share of the strongest contrast, as
+# noise has, and what is less likely than others by more than this, as paper is.
+_FAINTER, _UNLIKELY = 0.6, 1.0
+
+# How broad a shadow is at least that takes a part of the picture, as a share of its shorter side; and the
+# pixels of its edge.
+_SHADE, _SOFT_EDGE = 0.24, 2
+_SHADY = 0.6
 
 # A broad stroke may be a shadow: how broad at least, as a share of the picture's shorter side; how dark the
 # strokes in it are at least, and what is taken off, in units of its own density; and shares of its area.
@@ -216,7 +221,8 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     found = [one for one in found if not is_paper(writing(one.layout))] or found
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
     most = max((one.contrast for one in found), default=1.0)
-    clearest = [one for one in found if one.contrast > _FAINTER * most]
+    least = likeliest(found) - _UNLIKELY
+    clearest = [one for one in found if one.contrast > _FAINTER * most and one.likelihood > least]
     longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
     if max(page.size) <= _TINY:
         found = [charge_unread(one, _UNREAD_TINY) for one in found]
@@ -318,40 +324,57 @@ class Found(NamedTuple):
 def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
-    A small picture whose paper is of one shade, in even light or in light that slopes, is measured against
-    that, unless its ink may be a shadow; so is a large one if its ink is all about as dark, too, and there is
-    nothing along the frame. So is any that may be one digit, cut out along its edges. In all others, ink is
-    searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the reach
-    that the strokes found ask for, which counts alone unless it loses them. If that does not look like
-    writing, a shadow may have been taken for ink, and the search starts again with a short reach.
+    On even paper, ink is what is darker. Where that may be a shadow or the desk, or where paper is not even,
+    what is narrow is ink. Of two ways to see a picture, the one that leaves narrow ink unread is less likely.
     """
-    short = min(working.shape[:2])
+    even, is_sure = search_even(working, light_on_dark, page)
+    if is_sure:
+        return even
+    found = search_narrow(working, light_on_dark, page)
+    if even:
+        shade, strokes = part_ink(even[0])
+        found = [charge_strokes(one, strokes) for one in found]
+        even = [charge_shade(one, shade) for one in even]
+    return found + even
+
+
+def search_even(working: Pixels, light_on_dark: bool, page: Page) -> tuple[list[Found], bool]:
+    """Return what is darker than paper of one shade, in even light or in light that slopes, and if it is ink.
+
+    There is nothing if the paper is not even; a large picture's is, if its ink is all about as dark, too, and
+    there is nothing along the frame. It is ink if it looks like writing, if it may be one digit, cut out
+    along its edges, and if no part is as broad as a shadow; and in tiny pictures, which show no shadows.
+    """
     positive = 255 - working if light_on_dark else working
     is_small = max(page.size) < _FLAT_PICTURE
     with page.stage("ink"):
         coarse = positive if is_small else reduce_to(positive, _COARSE)
         is_even = has_even_paper(coarse) and (is_small or is_even_ink(coarse))
-    doubtful: list[Found] = []
-    if is_even:
-        ink = time_ink(working, light_on_dark, None, page)
-        found = search(ink, working, _THICK, page)
-        whole = take_all(ink, working, page)
-        # Half of the picture may lie in a shadow as dark as ink, which is broader than any stroke.
-        broadest = max((one.layout.main.width for one in found), default=0.0)
-        is_shadow = (
-            likeliest(found) < _DOUBTFUL and broadest > _SHADE * max(working.shape) and max(page.size) > _TINY
-        )
-        whole = [
-            one
-            for one in whole
-            if (is_small and not is_shadow) or border_share(one.density > _HIGH) < _CUT_OUT
-        ]
-        is_clear = is_small or all(map(is_alone, found))
-        if whole or (found and is_clear and not is_shadow):
-            return with_whole(found, whole)
-        doubtful = found if is_clear else []
+    if not is_even:
+        return [], False
+    ink = time_ink(working, light_on_dark, None, page)
+    found = search(ink, working, _THICK, page)
+    is_tiny = max(page.size) <= _TINY
+    whole = [
+        one for one in take_all(ink, working, page) if is_tiny or border_share(one.density > _HIGH) < _CUT_OUT
+    ]
+    if whole:
+        return with_whole(found, whole), True
+    if not found or not (is_small or all(map(is_alone, found))):
+        return [], False
+    return found, is_tiny or likeliest(found) >= _DOUBTFUL or not part_ink(found[0])[0].any()
+
+
+def search_narrow(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
+    """Return what is darker than the paper or the shadow on both its sides.
+
+    It is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the
+    reach that the strokes found ask for, which counts alone unless it loses them. If that does not look like
+    writing, a shadow may have been taken for ink, and the search starts again with a short reach.
+    """
+    short = min(working.shape[:2])
     all_found: list[Found] = []
-    whole = []
+    whole: list[Found] = []
     widest = max(5, short // 2)
     for reach in (widest, short // 12):
         if reach < 9 and all_found:
@@ -368,8 +391,41 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
             found = nearer + (found if is_lost else [])
         all_found += found
         if likeliest(all_found) > _DOUBTFUL:
-            return with_whole(all_found, whole)
-    return with_whole(all_found + doubtful, whole)
+            break
+    return with_whole(all_found, whole)
+
+
+def part_ink(found: Found) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where ink is as broad as a shadow or a desk, and where it is not, both bool [height, width]."""
+    ink = all_ink(found)
+    radius = _SHADE / 2 * min(ink.shape)
+    margin = math.ceil(radius)
+    # What reaches the frame goes on beyond it.
+    beyond = np.pad(ink.astype(np.uint8), margin, mode="edge")
+    is_core = cv2.distanceTransform(beyond, cv2.DIST_L2, 5) >= radius
+    if not is_core.any():
+        return np.zeros_like(ink), ink
+    from_core = cv2.distanceTransform((~is_core).astype(np.uint8), cv2.DIST_L2, 5)
+    is_broad = from_core[margin:-margin, margin:-margin] <= radius + _SOFT_EDGE
+    return ink & is_broad, ink & ~is_broad
+
+
+def charge_strokes(found: Found, strokes: NDArray[np.bool_]) -> Found:
+    """Return ink that is less likely the more it leaves unread of strokes that are seen in another way."""
+    own = writing(found.layout)
+    unread = (strokes & ~own).sum() / max(1, int((strokes | own).sum()))
+    return found._replace(likelihood=found.likelihood - _UNREAD * float(unread))
+
+
+def charge_shade(found: Found, shade: NDArray[np.bool_]) -> Found:
+    """Return ink that is less likely the more of it may be a shadow or a desk."""
+    own = writing(found.layout)
+    return found._replace(likelihood=found.likelihood - _SHADY * float(shade[own].mean()))
+
+
+def all_ink(found: Found) -> NDArray[np.bool_]:
+    """Return where ink is, whatever became of it, bool [height, width]."""
+    return hysteresis(found.ink.density / np.float32(found.full), _LOW, _HIGH)
 
 
 def time_ink(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> Ink:
@@ -494,7 +550,7 @@ def take_all(ink: Ink, working: Pixels, page: Page) -> list[Found]:
 
 def charge_unread(found: Found, most: float) -> Found:
     """Return ink that is less likely, by up to `most`, the more of it was set aside and is not read."""
-    ink = hysteresis(found.ink.density / np.float32(found.full), _LOW, _HIGH)
+    ink = all_ink(found)
     unread = max(0.0, 1 - float(writing(found.layout).sum()) / max(1, int(ink.sum())))
     return found._replace(likelihood=found.likelihood - most * unread)
 
