@@ -141,7 +141,7 @@ class TrainConfig:
     stroke: float = _option(
         0.0, "thicken or thin its strokes, 1 being by a pixel on either side, by up to this"
     )
-    blur: float = _option(0.0, "blur it, 1 being half of every pixel to its neighbours, by up to this")
+    blur: float = _option(0.0, "blur it up to so many times, once being half of every pixel to its neighbours")
     erase: float = _option(0.0, "share of the images of which a random rectangle is painted black")
     calm_epochs: int = _option(0, "last epochs, in which all but the shift is a third as strong")
     batch_size: int = _option(100, "images in a training step, over all workers")
@@ -219,8 +219,9 @@ class TrainConfig:
         self._require("shear", lambda slant: 0 <= slant <= 2, "0 to 2")
         self._require("elastic", lambda strength: 0 <= strength <= 1000, "0 to 1000")
         self._require("elastic_sigma", lambda sigma: 0.5 <= sigma <= 100, "0.5 to 100")
-        for name in ("stroke", "blur", "erase"):
+        for name in ("stroke", "erase"):
             self._require(name, lambda share: 0 <= share <= 1, "0 to 1")
+        self._require("blur", lambda times: 0 <= times <= 10, "0 to 10")
         self._require("dropout", lambda share: 0 <= share < 1, "at least 0 and below 1")
         self._require("momentum", lambda momentum: 0 <= momentum < 1, "at least 0 and below 1")
         self._require("warmup", lambda share: 0 <= share < 1, "at least 0 and below 1")
@@ -347,7 +348,7 @@ PRESETS = {
         shear=0.2,
         elastic=15.0,
         stroke=0.6,
-        blur=0.5,
+        blur=2.0,
         calm_epochs=4,
         batch_size=128,
         epochs=24,

@@ -141,6 +141,8 @@ SKELETONS: dict[int, list[tuple[float, Sequence[str]]]] = {
         (3, ["36,0 12,34 0,72 26,99 66,90 68,68 46,58 20,72 12,86"]),
         (2, ["30,0 8,32 0,68 28,99 68,86 66,56 44,44 18,56 10,74"]),
         (2, ["22,0 10,34 6,72 28,99 60,90 62,68 44,60 22,72 12,84"]),
+        # With a loop nearly as tall as the digit.
+        (0.25, ["60,0 34,10 10,34 2,66 26,98 60,92 70,64 50,40 20,46 4,62"]),
         # With a loop that ends within.
         (3, ["38,0 12,38 2,74 28,99 60,86 54,64 34,64 24,80"]),
         # With a small loop.
@@ -213,7 +215,7 @@ TRAIN_COUNT, TEST_COUNT = 60_000, 10_000
 DATA_SEED, EXTRA_SEED = 0, 1
 """Of the data set, and of what is mixed into another one: no image is in both."""
 
-CHECKSUM = "c5ef80c02a23a3eb228d40836a799ef2818a2b6b752a1f03fcc52edf75ba42b7"
+CHECKSUM = "8d4b1abd720596e46e45bbd1cf236f650454f6e85d605525526f881a3df8e14d"
 """`DataSet.checksum()` of the data set: it changes with every change of what is drawn."""
 
 BLOCK = 2048
