@@ -199,10 +199,10 @@ def change_strokes(images: Images, strength: float, generator: np.random.Generat
 
 
 def blur(images: Images, strength: float, generator: np.random.Generator) -> Images:
-    """Return uint8 [N, H, W] images, each blurred by a random number of times, 0 to strength.
+    """Return uint8 [N, H, W] images, each blurred a random number of times, 0 to strength.
 
-    Blurred once, a pixel is half itself and half the mean of its four neighbours, which adds a quarter to the
-    variance of where the ink is, in pixels. Half a time is half of the way there.
+    Blurred once, a pixel is half itself and half the mean of its four neighbours; half a time is half of the
+    way there. Each time adds a quarter to the variance of where the ink is, in squared pixels.
     """
     times = generator.uniform(0, strength, len(images))
     for before in range(math.ceil(strength)):

@@ -141,7 +141,9 @@ class TrainConfig:
     stroke: float = _option(
         0.0, "thicken or thin its strokes, 1 being by a pixel on either side, by up to this"
     )
-    blur: float = _option(0.0, "blur it up to so often, once being half of every pixel to its neighbours")
+    blur: float = _option(
+        0.0, "blur it up to this many times; once gives half of each pixel to its neighbours"
+    )
     erase: float = _option(0.0, "share of the images of which a random rectangle is painted black")
     calm_epochs: int = _option(0, "last epochs, in which all but the shift is a third as strong")
     batch_size: int = _option(100, "images in a training step, over all workers")

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.pictures.layout import Box, Layout, find_layout
-from app.pictures.page import without_ghosts
+from app.pictures.page import split_shade, without_ghosts
 
 Picture = NDArray[np.uint8]
 
@@ -113,3 +113,17 @@ def test_a_rim_much_paler_than_what_is_in_it_is_no_box(shade: int, boxes: int) -
     cv2.ellipse(picture, (140, 120), (44, 72), 8, 0, 360, shade, 6)
     cv2.line(picture, (132, 80), (144, 164), 255, 16)
     assert lay_out(picture).boxes == boxes
+
+
+def test_what_is_broad_may_be_a_shadow_and_strokes_are_none() -> None:
+    ink = np.zeros((150, 200), bool)
+    ink[:, :20] = True
+    ink[60:140, 130:180] = True
+    ink[40:50, 60:120] = True
+    shade, strokes = split_shade(ink)
+    assert shade[:, :20].all()
+    assert shade[75:125, 130:180].all()
+    assert strokes[40:50, 60:120].all()
+    np.testing.assert_array_equal(shade ^ strokes, ink)
+    shade, strokes = split_shade(ink & (np.arange(200) < 125) & (np.arange(200) >= 20))
+    assert not shade.any()

@@ -245,14 +245,17 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
 def count_boxes(written: list[Piece], boxes: list[Piece]) -> int:
     """Return how many boxes are drawn round digits: all if most of the writing is in them, else none.
 
-    Grain encloses grain, too, but most of it is outside. What is much paler than the writing is no box but
-    the bright rim that a camera's sharpening gives a zero, around its hole.
+    Grain encloses grain, too, but most of it is outside. What is much paler than all that is in it is no box
+    but the bright rim that a camera's sharpening gives a zero, around its hole.
     """
-    darkest = max((piece.darkness for piece in written), default=0.0)
-    boxes = [box for box in boxes if box.darkness > _RIM * darkest]
-    inside = [piece for piece in written if any(is_within(piece, box) for box in boxes)]
+    drawn, inside = 0, set()
+    for box in boxes:
+        within = [piece for piece in written if is_within(piece, box)]
+        if within and box.darkness > _RIM * min(piece.darkness for piece in within):
+            drawn += 1
+            inside.update(within)
     is_boxed = sum(piece.length for piece in inside) > 0.5 * sum(piece.length for piece in written)
-    return len(boxes) if is_boxed else 0
+    return drawn if is_boxed else 0
 
 
 def as_scattered(groups: list[Piece]) -> Optional[Piece]:
@@ -544,16 +547,15 @@ def drop_strangers(groups: list[Piece]) -> list[Piece]:
         for group in groups
         if 0.3 < group.width / main.width < 3 and group.darkness > 0.4 * main.darkness
     ]
-    near = {main}
-    while True:
+    near = added = {main}
+    while added:
         added = {
             group
             for group in kept
-            if group not in near and any(gap(group.box, other.box) <= _FAR * main.height for other in near)
+            if group not in near and any(gap(group.box, other.box) <= _FAR * main.height for other in added)
         }
-        if not added:
-            return [group for group in kept if group in near]
-        near |= added
+        near = near | added
+    return [group for group in kept if group in near]
 
 
 def to_lines(groups: list[Piece]) -> list[list[Piece]]:

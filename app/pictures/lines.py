@@ -30,7 +30,7 @@ _STRIP = 2.5
 # A table's cell has two lines in a direction at most, its own; so many make ruled or squared paper.
 _RULED = 3
 
-# By how much the slopes of ruled lines differ, which a photo shows a little askew, at most.
+# By how much the slopes of ruled lines, which a photo shows a little askew, differ at most.
 _PARALLEL = 0.08
 
 # Printed lines do not come in more pieces than this, though they are cut where they cross: what does is the
@@ -303,12 +303,20 @@ def _only_lines(straight: Mask) -> Mask:
     is_printed = is_long & ((ends == 2) | (is_long.sum() >= 3) | ((ends == 1) & (is_long.sum() >= 2)))
     # Beside such lines, their broken remains are lines too, if they are parallel.
     if is_printed.any():
-        slope = float(np.median([_slope_of(labels == label) for label in np.flatnonzero(is_printed)]))
-        is_rest = ~is_printed & (across >= _RUN * width) & ((ends >= 1) | (is_printed.sum() >= 3))
-        for label in np.flatnonzero(is_rest[1:]) + 1:
-            is_printed[label] = abs(_slope_of(labels == label) - slope) <= _PARALLEL
+        whole = np.flatnonzero(is_printed)
+        is_rest = ~is_printed & (across >= _RUN * width) & ((ends >= 1) | (len(whole) >= _RULED))
+        is_rest[0] = False
+        for label in np.flatnonzero(is_rest):
+            columns = slice(left[label], right[label])
+            is_printed[label] = _is_parallel(labels[:, columns], int(label), whole)
     printed: Mask = (is_printed[labels] & (straight > 0)).astype(np.uint8)
     return printed
+
+
+def _is_parallel(labels: NDArray[np.int32], run: int, lines: NDArray[np.intp]) -> bool:
+    """Whether a run is about parallel to printed lines, as they are in its columns: paper may be curved."""
+    slopes = [_slope_of(labels == line) for line in lines if (labels == line).any(axis=0).mean() > 0.5]
+    return not slopes or bool(abs(_slope_of(labels == run) - np.median(slopes)) <= _PARALLEL)
 
 
 def _slope_of(run: NDArray[np.bool_]) -> float:

@@ -70,7 +70,7 @@ _SLENDER = 6
 # frame is often full of ink.
 _SMALL_PICTURE = 300
 
-# A picture of fewer pixels to its longer side whose paper is even shows no desk and no shadow.
+# A picture of fewer pixels to its longer side whose paper is even seldom shows a desk or a shadow.
 _FLAT_PICTURE = 600
 
 # Whether a large picture's paper is even is told in one with a longest side of so many pixels; by what factor
@@ -90,7 +90,8 @@ _THICK, _THIN = 0.4, 0.15
 _AS_IT_IS, _FRAMED = -0.6, 0.5
 
 # What is taken off the likelihood if all ink is set aside, for less of it less: where one digit may fill the
-# picture, and in any of at most so many pixels to the longer side, which seldom shows more than a digit.
+# picture, or a shadow may be ink; and in any of at most so many pixels to the longer side, which seldom shows
+# more than a digit.
 _UNREAD = 3.0
 _UNREAD_TINY, _TINY = 1.5, 64
 
@@ -108,14 +109,13 @@ _SHORTEST = 0.25
 # How much less likely than others ink may be in which there are boxes drawn round digits, and still be right.
 _LESS_LIKELY = 0.5
 
-# What tells nothing of how long the strokes are: what has less than this share of the strongest contrast, as
-# noise has, and what is less likely than others by more than this, as paper is.
-_FAINTER, _UNLIKELY = 0.6, 1.0
+# What tells nothing of how long and how strong the strokes are: what is less likely than others by more than
+# this, as paper is; nor of their length what has less than this share of the strongest contrast: noise.
+_UNLIKELY, _FAINTER = 1.0, 0.6
 
-# How broad a shadow is at least that takes a part of the picture, as a share of its shorter side; and the
-# pixels of its edge.
-_SHADE, _SOFT_EDGE = 0.24, 2
-_SHADY = 0.6
+# How broad a shadow is at least that takes a part of the picture, as a share of its shorter side, and the
+# pixels of its edge; and what is taken off the likelihood if all that is read may be one.
+_SHADE, _SOFT_EDGE, _SHADY = 0.3, 2, 0.6
 
 # A broad stroke may be a shadow: how broad at least, as a share of the picture's shorter side; how dark the
 # strokes in it are at least, and what is taken off, in units of its own density; and shares of its area.
@@ -220,15 +220,15 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     found = boxed if boxed and likeliest(boxed) > likeliest(found) - _LESS_LIKELY else found
     found = [one for one in found if not is_paper(writing(one.layout))] or found
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
-    most = max((one.contrast for one in found), default=1.0)
-    least = likeliest(found) - _UNLIKELY
-    clearest = [one for one in found if one.contrast > _FAINTER * most and one.likelihood > least]
+    likely = [one for one in found if one.likelihood > likeliest(found) - _UNLIKELY]
+    most = max((one.contrast for one in likely), default=1.0)
+    clearest = [one for one in likely if one.contrast > _FAINTER * most]
     longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
     if max(page.size) <= _TINY:
-        found = [charge_unread(one, _UNREAD_TINY) for one in found]
+        found = [charge_unread(one, _UNREAD_TINY, but=find_frame(one)) for one in found]
     guesses = []
     for one in found:
-        share = one.contrast / most * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
+        share = min(1.0, one.contrast / most) * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
         guess = to_guess(one, one.likelihood + 0.5 * float(np.log(share)), prepared, page, keep_stages)
         if keep_stages and prepared is not fine:
             guess = guess._replace(stages={"prepared": prepared, **guess.stages})
@@ -325,25 +325,27 @@ def search_all(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
     On even paper, ink is what is darker. Where that may be a shadow or the desk, or where paper is not even,
-    what is narrow is ink. Of two ways to see a picture, the one that leaves narrow ink unread is less likely.
+    what is narrow is ink. Of two ways to see a picture, the one that leaves strokes unread is less likely,
+    and so is the one that reads what is as broad as a shadow.
     """
-    even, is_sure = search_even(working, light_on_dark, page)
-    if is_sure:
+    even, is_settled = search_even(working, light_on_dark, page)
+    if is_settled:
         return even
     found = search_narrow(working, light_on_dark, page)
     if even:
-        shade, strokes = part_ink(even[0])
+        shade, strokes = split_shade(all_ink(even[0]))
         found = [charge_strokes(one, strokes) for one in found]
         even = [charge_shade(one, shade) for one in even]
     return found + even
 
 
 def search_even(working: Pixels, light_on_dark: bool, page: Page) -> tuple[list[Found], bool]:
-    """Return what is darker than paper of one shade, in even light or in light that slopes, and if it is ink.
+    """Return what is darker than even paper, whose light may slope, and whether that is all there is.
 
     There is nothing if the paper is not even; a large picture's is, if its ink is all about as dark, too, and
-    there is nothing along the frame. It is ink if it looks like writing, if it may be one digit, cut out
-    along its edges, and if no part is as broad as a shadow; and in tiny pictures, which show no shadows.
+    there is nothing along the frame. It is all if it looks like writing, or may be one digit cut out along
+    its edges, or is paper, as the polarity is the other one, or is nowhere as broad as a shadow; and in tiny
+    pictures, which show no shadows.
     """
     positive = 255 - working if light_on_dark else working
     is_small = max(page.size) < _FLAT_PICTURE
@@ -362,7 +364,11 @@ def search_even(working: Pixels, light_on_dark: bool, page: Page) -> tuple[list[
         return with_whole(found, whole), True
     if not found or not (is_small or all(map(is_alone, found))):
         return [], False
-    return found, is_tiny or likeliest(found) >= _DOUBTFUL or not part_ink(found[0])[0].any()
+    is_clear = is_tiny or likeliest(found) >= _DOUBTFUL
+    if is_clear or is_paper(writing(found[0].layout)):
+        return found, True
+    shade, _ = split_shade(all_ink(found[0]))
+    return found, not shade.any()
 
 
 def search_narrow(working: Pixels, light_on_dark: bool, page: Page) -> list[Found]:
@@ -395,12 +401,11 @@ def search_narrow(working: Pixels, light_on_dark: bool, page: Page) -> list[Foun
     return with_whole(all_found, whole)
 
 
-def part_ink(found: Found) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where ink is as broad as a shadow or a desk, and where it is not, both bool [height, width]."""
-    ink = all_ink(found)
+def split_shade(ink: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where ink is as broad as a shadow or a desk, and where it is not, all bool [height, width]."""
     radius = _SHADE / 2 * min(ink.shape)
     margin = math.ceil(radius)
-    # What reaches the frame goes on beyond it.
+    # What lies along the frame goes on beyond it, however thin it is inside.
     beyond = np.pad(ink.astype(np.uint8), margin, mode="edge")
     is_core = cv2.distanceTransform(beyond, cv2.DIST_L2, 5) >= radius
     if not is_core.any():
@@ -411,7 +416,7 @@ def part_ink(found: Found) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def charge_strokes(found: Found, strokes: NDArray[np.bool_]) -> Found:
-    """Return ink that is less likely the more it leaves unread of strokes that are seen in another way."""
+    """Return ink that is less likely the more of all strokes it leaves unread: its own and those given."""
     own = writing(found.layout)
     unread = (strokes & ~own).sum() / max(1, int((strokes | own).sum()))
     return found._replace(likelihood=found.likelihood - _UNREAD * float(unread))
@@ -425,7 +430,9 @@ def charge_shade(found: Found, shade: NDArray[np.bool_]) -> Found:
 
 def all_ink(found: Found) -> NDArray[np.bool_]:
     """Return where ink is, whatever became of it, bool [height, width]."""
-    return hysteresis(found.ink.density / np.float32(found.full), _LOW, _HIGH)
+    noise = found.ink.floor / found.full
+    density = found.ink.density / np.float32(found.full)
+    return hysteresis(density, max(_LOW, noise), max(_HIGH, 1.3 * noise))
 
 
 def time_ink(working: Pixels, light_on_dark: bool, reach: Optional[int], page: Page) -> Ink:
@@ -548,11 +555,20 @@ def take_all(ink: Ink, working: Pixels, page: Page) -> list[Found]:
     return [Found(ink, density, full, layout, contrast, likelihood, is_in_shadow=False)]
 
 
-def charge_unread(found: Found, most: float) -> Found:
+def charge_unread(found: Found, most: float, but: Optional[NDArray[np.bool_]] = None) -> Found:
     """Return ink that is less likely, by up to `most`, the more of it was set aside and is not read."""
     ink = all_ink(found)
+    if but is not None:
+        ink &= ~but
     unread = max(0.0, 1 - float(writing(found.layout).sum()) / max(1, int(ink.sum())))
     return found._replace(likelihood=found.likelihood - most * unread)
+
+
+def find_frame(found: Found) -> NDArray[np.bool_]:
+    """Return where the lines of a table are along at least two sides of a picture, bool [height, width]."""
+    density = found.ink.density / np.float32(found.full)
+    inside, sides = without_frame(density, _LOW)
+    return (inside < density) & (len(sides) >= 2)
 
 
 def nearly_fills(found: Found) -> bool:
