@@ -93,7 +93,7 @@ _AS_IT_IS, _FRAMED = -0.6, 0.5
 # picture, or a shadow may be ink; and in any of at most so many pixels to the longer side, which seldom shows
 # more than a digit.
 _UNREAD = 3.0
-_UNREAD_TINY, _TINY = 1.5, 64
+_UNREAD_TINY, _TINY = 2.0, 64
 
 # The share of the picture's longer side that a digit cut out along its edges still takes without its bar.
 _MOST = 0.75
@@ -225,7 +225,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     clearest = [one for one in likely if one.contrast > _FAINTER * most]
     longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
     if max(page.size) <= _TINY:
-        found = [charge_unread(one, _UNREAD_TINY, but=find_frame(one)) for one in found]
+        found = [charge_unread(one, _UNREAD_TINY) for one in found]
     guesses = []
     for one in found:
         share = min(1.0, one.contrast / most) * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
@@ -555,20 +555,11 @@ def take_all(ink: Ink, working: Pixels, page: Page) -> list[Found]:
     return [Found(ink, density, full, layout, contrast, likelihood, is_in_shadow=False)]
 
 
-def charge_unread(found: Found, most: float, but: Optional[NDArray[np.bool_]] = None) -> Found:
+def charge_unread(found: Found, most: float) -> Found:
     """Return ink that is less likely, by up to `most`, the more of it was set aside and is not read."""
     ink = all_ink(found)
-    if but is not None:
-        ink &= ~but
     unread = max(0.0, 1 - float(writing(found.layout).sum()) / max(1, int(ink.sum())))
     return found._replace(likelihood=found.likelihood - most * unread)
-
-
-def find_frame(found: Found) -> NDArray[np.bool_]:
-    """Return where the lines of a table are along at least two sides of a picture, bool [height, width]."""
-    density = found.ink.density / np.float32(found.full)
-    inside, sides = without_frame(density, _LOW)
-    return (inside < density) & (len(sides) >= 2)
 
 
 def nearly_fills(found: Found) -> bool:
