@@ -220,7 +220,8 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     found = boxed if boxed and likeliest(boxed) > likeliest(found) - _LESS_LIKELY else found
     found = [one for one in found if not is_paper(writing(one.layout))] or found
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
-    likely = [one for one in found if one.likelihood > likeliest(found) - _UNLIKELY]
+    least = likeliest(found) - _UNLIKELY
+    likely = [one for one in found if one.likelihood > least]
     most = max((one.contrast for one in likely), default=1.0)
     clearest = [one for one in likely if one.contrast > _FAINTER * most]
     longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
