@@ -300,7 +300,7 @@ def _only_lines(straight: Mask) -> Mask:
     ends = (left <= margin).astype(int) + (right >= width - margin)
     is_long = across >= _LONGEST_STROKE * width
     is_long[0] = False
-    is_printed = is_long & ((ends == 2) | (is_long.sum() >= 3) | ((ends == 1) & (is_long.sum() >= 2)))
+    is_printed = is_long & ((ends == 2) | (is_long.sum() >= _RULED) | ((ends == 1) & (is_long.sum() >= 2)))
     # Beside such lines, their broken remains are lines too, if they are parallel.
     if is_printed.any():
         whole = np.flatnonzero(is_printed)
