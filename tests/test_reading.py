@@ -13,7 +13,8 @@ from PIL import Image
 
 from app.datasets.strokes import make_strokes
 from app.pictures import read_page
-from app.pictures.lines import find_level_lines, remove_lines, without_frame
+from app.pictures.frame import without_frame
+from app.pictures.lines import find_level_lines, remove_lines
 from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
 

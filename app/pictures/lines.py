@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pictures.frame import DARKER, FRAME_ZONE, STRIP, bridge, without_frame
 from app.pictures.normalise import Density
 
 Mask = NDArray[np.uint8]
@@ -24,9 +25,6 @@ _THICKEST = 0.03
 _LONGEST_STROKE = 0.6
 _LONG_ENOUGH = 0.4
 
-# In a strip, so many times as long as broad, strokes may reach from one long side to the other.
-_STRIP = 2.5
-
 # A table's cell has two lines in a direction at most, its own; so many make ruled or squared paper.
 _RULED = 3
 
@@ -40,23 +38,8 @@ _MOST_PIECES = 400
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
 
-# How far from the side of the picture the line of a table may be, how thick, and how unbroken, as shares.
-_FRAME_ZONE = 0.22
-_FRAME_THICKEST = 0.1
-_FRAME_COVERED = 0.9
-
-# How many lines of a table run along a side at most, and at which slopes: a photo may be a little askew.
-_MOST_FRAMES = 3
-_FRAME_STEP = 0.02
-_FRAME_SLOPES = _FRAME_STEP * np.arange(-4, 5)
-
-# The edge of a line: the rows of which the share that is ink lies between these. A third may be of a digit
-# upon the line. There is one such row, and so many more for each pixel of the picture's width.
-_EDGE = 0.35, 0.8
-_EDGE_ROWS = 0.005
-
-# Ink upon a line is darker than the line by this factor; and a line is as dark as all others, to within this.
-_DARKER, _ALIKE = 1.5, 1.2
+# A line is as dark as all others, to within this factor.
+_ALIKE = 1.2
 
 
 def remove_lines(density: Density, low: float) -> Density:
@@ -67,7 +50,7 @@ def remove_lines(density: Density, low: float) -> Density:
         low: what counts as ink.
     """
     lines = find_lines(density, low)
-    if max(map(count_lines, lines)) < _RULED:
+    if not any(map(is_ruled, lines)):
         inside, sides = without_frame(density, low)
         if sides:
             # A ruled line that the frame cuts is known for one by what is beyond.
@@ -99,9 +82,9 @@ def find_lines(density: Density, low: float) -> tuple[Mask, Mask]:
     """
     height, width = density.shape
     nothing = np.zeros_like(density, np.uint8)
-    level = find_level_lines(density, low) if width > height / _STRIP else nothing
+    level = find_level_lines(density, low) if width > height / STRIP else nothing
     turned = np.ascontiguousarray(density.T)
-    return level, find_level_lines(turned, low) if height > width / _STRIP else nothing.T
+    return level, find_level_lines(turned, low) if height > width / STRIP else nothing.T
 
 
 def mostly_inside(lines: Mask, is_ink: NDArray[np.bool_], is_left: NDArray[np.bool_]) -> Mask:
@@ -114,96 +97,13 @@ def mostly_inside(lines: Mask, is_ink: NDArray[np.bool_], is_left: NDArray[np.bo
     return rest
 
 
-def count_lines(lines: Mask) -> int:
-    """Return how many level lines there are: what most of a few columns cross."""
-    width = lines.shape[1]
+def is_ruled(lines: Mask) -> bool:
+    """Whether most of a few columns cross several level lines, not all along the sides: ruled paper."""
+    height, width = lines.shape
     columns = np.pad(lines[:, [width // 4, width // 2, 3 * width // 4]], ((1, 0), (0, 0)))
-    begins = (columns[1:] > columns[:-1]).sum(axis=0)
-    return int(np.median(begins))
-
-
-def without_frame(density: Density, low: float) -> tuple[Density, set[int]]:
-    """Return the density without a table's lines, and the sides that they ran along.
-
-    The sides are numbered counter-clockwise from the top, 0.
-
-    Such a line runs from side to side in the outer fifth of the picture. The bar of a seven does so, too,
-    where the picture ends at the ink; but then the rest of the digit touches other sides, and all is kept.
-    """
-    cleaned = density
-    removed = set()
-    for turns in range(4):
-        # Each side is judged as it was at first: without the others, its lines would not reach the corners.
-        side = np.rot90(density, turns)
-        # A double line is two: the outer one may be found first.
-        for _ in range(_MOST_FRAMES):
-            line = _frame_line(side, low)
-            if line is None:
-                break
-            removed.add(turns)
-            side = _erase(side, *line)
-            cleaned = np.rot90(_erase(np.rot90(cleaned, turns), *line), -turns)
-    touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
-    is_tight = len(touched - removed) >= 2 and len(removed) < 3
-    is_all = len(removed) < 2 and cleaned.sum() < 0.3 * density.sum()
-    if not removed or is_tight or is_all:
-        return density, set()
-    return np.ascontiguousarray(cleaned), removed
-
-
-def _frame_line(density: Density, low: float) -> Optional[tuple[NDArray[np.bool_], int]]:
-    """Return the pixels from the top of the picture to the lower edge of a line along it, and its thickness.
-
-    They are bool [height, width]: what is beyond such a line is no part of what it frames. None without one.
-    """
-    height, width = density.shape
-    zone = (density[: max(3, round(_FRAME_ZONE * height))] > low).astype(np.float32)
-    if zone.any(axis=0).mean() < _FRAME_COVERED:
-        return None
-    corner = max(1, width // 25)
-    best, found, edge = _FRAME_COVERED, None, 0
-    # Of slopes that fit alike, the least: outside the picture anything fits.
-    for slope in sorted(_FRAME_SLOPES, key=abs):
-        # Each column is moved so that a line of this slope is level.
-        drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
-        source = np.arange(len(zone))[:, np.newaxis] + drop
-        is_inside = (source >= 0) & (source < len(zone))
-        level = np.where(is_inside, np.take_along_axis(zone, source.clip(0, len(zone) - 1), axis=0), 1)
-        share = level.mean(axis=1)
-        share[(is_inside.mean(axis=1) < 0.5) | ~level[:, :corner].any(1) | ~level[:, -corner:].any(1)] = 0
-        row = int(np.argmax(share))
-        if share[row] <= best:
-            continue
-        above, below = np.flatnonzero(share[:row] < 0.5), np.flatnonzero(share[row:] < 0.5)
-        first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
-        if last - first <= _FRAME_THICKEST * height + 2:
-            rows = np.arange(height)[:, np.newaxis] - drop
-            # Between two of the slopes, its ends lie a little lower.
-            margin = round(_FRAME_STEP / 4 * width)
-            best, found = float(share[row]), (rows <= last + margin, int(last - first) + 2 + margin)
-            edge = count_edge_rows(share[row:])
-    # The bar of a seven is not straight: its lower edge lies in many rows.
-    return found if edge <= 1 + _EDGE_ROWS * width else None
-
-
-def count_edge_rows(share: NDArray[np.floating]) -> int:
-    """Return in how many rows the lower edge of a line lies.
-
-    Args:
-        share: float [rows], how much of each row is ink, from the middle of the line downwards.
-    """
-    outside, inside = _EDGE
-    falling = np.append(share, 0)
-    end = np.flatnonzero(falling < outside)[0]
-    return int(end - np.flatnonzero(falling[:end] >= inside)[-1] - 1)
-
-
-def _erase(density: Density, is_line: NDArray[np.bool_], thickness: int) -> Density:
-    """Return the density without a level line, but for what is darker, and with crossing strokes mended."""
-    own = float(np.median(np.where(is_line, density, 0).max(axis=0)))
-    is_line = is_line & (density < _DARKER * own)
-    cleaned = np.where(is_line, 0, density).astype(np.float32)
-    return np.where(is_line, np.minimum(bridge(cleaned, thickness), density), cleaned).astype(np.float32)
+    begins = columns[1:] > columns[:-1]
+    is_inside = begins[round(FRAME_ZONE * height) : round((1 - FRAME_ZONE) * height)].any(axis=0)
+    return bool(np.median((begins.sum(axis=0) >= _RULED) & is_inside))
 
 
 class Printed(NamedTuple):
@@ -231,9 +131,9 @@ def _printed(density: Density, lines: Mask) -> Printed:
     # A piece of a line may be all ink; all lines are not.
     usual = _ALIKE * float(np.median(np.concatenate(darkness)))
     for (place, part), own in zip(parts, darkness):
-        where[place] |= part & (density[place] < _DARKER * min(float(np.median(own)), usual))
+        where[place] |= part & (density[place] < DARKER * min(float(np.median(own)), usual))
     thickest = float((stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH]).max())
-    return Printed(where, max(1, round(thickest)), _DARKER * usual)
+    return Printed(where, max(1, round(thickest)), DARKER * usual)
 
 
 def _filled(lines: Mask, gap: int) -> Mask:
@@ -342,20 +242,3 @@ def _lengthen(lines: Mask, thin: Mask) -> Mask:
         near = np.abs(np.arange(len(lines))[:, np.newaxis] - middle) <= half
         longer |= near & thin
     return longer
-
-
-def bridge(density: Density, thickness: int) -> Density:
-    """Return the density with the strokes mended that a removed level line has cut, upright or slanting."""
-    reach = thickness + 4
-    reach += 1 - reach % 2
-    upright = np.zeros((reach, reach), np.uint8)
-    upright[:, reach // 2] = 1
-    falling = np.eye(reach, dtype=np.uint8)
-    # Beyond the frame is no ink that a bridge could lead to.
-    padded = np.pad(density, reach)
-    bridged = [
-        cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[reach:-reach, reach:-reach]
-        for kernel in (upright, falling, np.ascontiguousarray(falling[::-1]))
-    ]
-    mended: Density = np.maximum.reduce(bridged)
-    return mended

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.datasets import SIDE
+from app.pictures.frame import without_frame
 from app.pictures.ink import (
     Ink,
     align_channels,
@@ -44,7 +45,7 @@ from app.pictures.layout import (
     sharpness,
     strangeness,
 )
-from app.pictures.lines import remove_lines, without_frame
+from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import Pixels, open_picture, reduce_to
 from app.pictures.sheet import cover_desk
@@ -552,7 +553,7 @@ def take_all(ink: Ink, working: Pixels, page: Page) -> list[Found]:
     contrast = float(working.max()) - float(working.min())
     likelihood = _AS_IT_IS - float((density > _HIGH).mean())
     # The lines of a table fill the picture, too.
-    likelihood -= _FRAMED * len(without_frame(density, _LOW)[1])
+    likelihood -= _FRAMED * max(0, len(without_frame(density, _LOW)[1]) - 1)
     return [Found(ink, density, full, layout, contrast, likelihood, is_in_shadow=False)]
 
 
