@@ -244,6 +244,33 @@ def test_a_digit_in_a_cell_is_read_without_its_lines(
     assert share_right(read, labels) >= 0.9
 
 
+@pytest.mark.parametrize("style", ["dashed", "broken", "double"])
+def test_the_lines_of_a_cell_need_not_be_whole(style: str) -> None:
+    digit = np.zeros((140, 160), np.float32)
+    cv2.circle(digit, (80, 70), 25, 1, 6)
+    for near in (6, 16) if style == "double" else (6,):
+        for turns in range(4):
+            line = np.rot90(digit, turns)[near : near + 4]
+            is_ink = (np.arange(line.shape[1]) // 5 % 2 == 0) | (style != "dashed")
+            line[:, is_ink] = 1
+    if style == "broken":
+        digit[:10, 40:70] = 0
+        digit[90:110, -10:] = 0
+    cleaned, sides = without_frame(digit, 0.25)
+    assert sides == {0, 1, 2, 3}
+    cleaned[40:101, 50:111] = 0
+    assert not cleaned.any()
+
+
+def test_the_base_of_a_digit_and_a_shadow_are_no_lines() -> None:
+    two = np.zeros((120, 80), np.float32)
+    cv2.polylines(two, [np.array([(6, 20), (40, 5), (70, 30), (8, 112), (72, 112)])], False, 1, 8)
+    assert without_frame(two, 0.25) == (two, set())
+    shadow = np.zeros((300, 240), np.float32)
+    shadow[:, 130:] = 1
+    assert without_frame(shadow, 0.25) == (shadow, set())
+
+
 @pytest.mark.parametrize(("bow", "sides"), [(0, {0}), (8, set())])
 def test_a_line_along_the_frame_is_straight_and_the_bar_of_a_seven_is_not(bow: int, sides: set[int]) -> None:
     seven = np.zeros((500, 300), np.uint8)
