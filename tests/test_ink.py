@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.pictures import read_page
 from app.pictures.ink import even_paper, find_ink, has_even_paper
-from app.pictures.page import is_even_ink
+from app.pictures.search import is_even_ink
 
 
 def paper_and_ink(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.pictures.judge import without_ghosts
 from app.pictures.layout import Box, Layout, find_layout
-from app.pictures.page import split_shade, without_ghosts
+from app.pictures.search import split_shade
 
 Picture = NDArray[np.uint8]
 

@@ -15,6 +15,12 @@ from app.pictures.opening import Pixels
 
 Value = TypeVar("Value", bound=np.generic)
 
+HIGH, LOW = 0.5, 0.25
+"""What a stroke must reach somewhere, and its faint parts everywhere, as shares of full ink's density."""
+
+# By what factor a stroke must somewhere stand out from the noise.
+_ABOVE_NOISE = 1.3
+
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
 _NOISE_DEVIATIONS = 4.0
@@ -327,3 +333,8 @@ def hysteresis(density: Density, low: float, high: float) -> NDArray[np.bool_]:
     kept: NDArray[np.bool_] = np.zeros_like(is_faint)
     kept[is_faint] = is_stroke[labels[is_faint]]
     return kept
+
+
+def find_strokes(density: Density, noise: float) -> NDArray[np.bool_]:
+    """Return where there is ink, bool [height, width], given its density, 1 for full ink, and the noise's."""
+    return hysteresis(density, max(LOW, noise), max(HIGH, _ABOVE_NOISE * noise))

@@ -600,3 +600,15 @@ def strangeness(pieces: Sequence[Piece]) -> float:
         apart = (second.box[0] - first.box[2]) / whole.height
         price += max(0.0, 1 + 8 * apart) * max(0.0, shorter - 0.5) * 4
     return price
+
+
+def with_margin(box: Box, labels: NDArray[np.int32], margin: int = 2) -> Box:
+    """Return a box that is larger by so many pixels on each side, as far as the picture goes."""
+    left, top, right, bottom = box
+    height, width = labels.shape
+    return (
+        max(0, left - margin),
+        max(0, top - margin),
+        min(width, right + margin),
+        min(height, bottom + margin),
+    )

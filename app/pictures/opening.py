@@ -231,3 +231,16 @@ def reduce_to(pixels: Pixels, side: int) -> Pixels:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     reduced: Pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
     return reduced
+
+
+def to_grey(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return the luminance of a picture, uint8 [height, width]; of grey ones, their own values."""
+    if pixels.shape[2] == 1 or (is_grey(pixels[::8, ::8]) and is_grey(pixels)):
+        return pixels[..., 0]
+    grey: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return grey
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Whether all channels of a picture are alike."""
+    return bool((pixels == pixels[..., :1]).all())

@@ -1,0 +1,114 @@
+"""Tell how much ink looks like writing: the strokes of a pen, and neither paper nor the tip of a thumb."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pictures.ink import HIGH
+from app.pictures.layout import Layout, Piece, fill_holes, is_along_frame, with_margin
+from app.pictures.normalise import Density, ink_box
+
+# How many times as long as broad the strokes of most digits are, all together; a one in felt pen the least.
+_SLENDER = 6
+
+# Shares of a picture's border that paper covers and digits cut out along their edges do not; and of its area
+# that is not paper where there is a digit on it, and of a framed area that is, without and with the digits;
+# and of the picture that such an area takes.
+_ALL_ROUND, _DOTS, _MOSTLY, _SHEET, _SHEET_SIZE = 0.95, 0.002, 0.7, 0.93, 0.4
+
+# What is no ink: more than this share of its outline has less of an edge than the other share of its best.
+_UNSEEN, _NO_EDGE = 0.3, 0.2
+
+
+def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the contrast of the ink that was kept, and how much it looks like strokes of a pen.
+
+    The first is in levels of grey, the second the logarithm of a share.
+
+    Strokes are long and thin, leave most of the frame's border free, and end where the picture has an edge.
+    If paper is taken for ink, it is broad and reaches the border; and much of its outline lies where the
+    closing's square no longer fitted in, and nothing is to be seen.
+    """
+    slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
+    dense = density > HIGH
+    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))[outline(writing(layout))]
+    strongest = max(1.0, float(np.quantile(contrast, 0.9))) if contrast.size else 1.0
+    support = float(np.minimum(1, contrast / (0.4 * strongest)).mean()) if contrast.size else 1.0
+    misplaced = float(is_along_frame(layout.main)) + 2 * border_share(dense) + float(dense.mean())
+    return strongest, float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
+
+
+def stroke_length(layout: Layout) -> float:
+    """Return the length of all strokes; what hardly is one, or what the frame cuts, counts less."""
+    pieces = [piece for line in layout.lines for piece in line]
+    return sum(
+        piece.length
+        * (0.3 if is_along_frame(piece) or not piece.is_stroke else 0.5 if piece.touches else 1.0)
+        for piece in pieces
+    )
+
+
+def writing(layout: Layout) -> NDArray[np.bool_]:
+    """Return where the ink is that was taken for writing, bool [height, width]."""
+    return np.isin(layout.labels, layout.whole.labels)
+
+
+def is_paper(is_ink: NDArray[np.bool_]) -> bool:
+    """Whether what was taken for ink is paper: it goes all round the picture, with more than dots in it.
+
+    In a frame, paper goes all round what is in it, or fills a rectangle with a hole in it, and most of that.
+    """
+    left, top, right, bottom = ink_box(is_ink)
+    rest = is_ink[top:bottom, left:right]
+    if border_share(is_ink) > _ALL_ROUND:
+        return bool((~rest).mean() > _DOTS)
+    if rest.size < _SHEET_SIZE * is_ink.size or rest.mean() < _MOSTLY:
+        return False
+    if border_share(rest) > _ALL_ROUND:
+        return bool((~rest).mean() > _DOTS)
+    filled = fill_holes(rest)
+    return bool(filled.mean() > _SHEET and (filled & ~rest).mean() > _DOTS)
+
+
+def border_share(is_ink: NDArray[np.bool_]) -> float:
+    """Return the share of a picture's border that is ink."""
+    return float(np.concatenate([is_ink[0], is_ink[-1], is_ink[:, 0], is_ink[:, -1]]).mean())
+
+
+def without_ghosts(layout: Layout, grey: NDArray[np.uint8]) -> Layout:
+    """Return the layout without the tips of thumbs and the like, of which the rest was taken for paper.
+
+    They are no bent strokes, and end where nothing is to be seen. Nothing changes if there is nothing else.
+    """
+    ghosts = {
+        piece
+        for line in layout.lines
+        for piece in line
+        if not piece.is_bent and is_ghost(piece, layout, grey)
+    }
+    lines = [tuple(piece for piece in line if piece not in ghosts) for line in layout.lines]
+    if not ghosts or not any(lines):
+        return layout
+    clutter = layout.clutter + tuple(label for piece in ghosts for label in piece.labels)
+    return replace(layout, lines=tuple(filter(None, lines)), clutter=clutter, scattered=None)
+
+
+def is_ghost(piece: Piece, layout: Layout, grey: NDArray[np.uint8]) -> bool:
+    """Whether much of a piece's outline lies where the picture, smoothed, has no edge."""
+    left, top, right, bottom = with_margin(piece.box, layout.labels, 8)
+    own = np.isin(layout.labels[top:bottom, left:right], piece.labels)
+    smooth = cv2.GaussianBlur(grey[top:bottom, left:right], (5, 5), 0)
+    edge = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))[outline(own)]
+    return bool((edge < _NO_EDGE * np.quantile(edge, 0.9)).mean() > _UNSEEN)
+
+
+def outline(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the outermost pixels of ink, bool [height, width]; the picture's border is none."""
+    inner: NDArray[np.bool_] = (
+        cv2.erode(is_ink.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+    )
+    return is_ink & ~inner

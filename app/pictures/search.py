@@ -1,0 +1,357 @@
+"""Search a picture for ink in one polarity, in the ways that its paper and its light ask for."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pictures.frame import without_frame
+from app.pictures.ink import HIGH, LOW, Ink, even_paper, find_ink, find_strokes, full_density, has_even_paper
+from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
+from app.pictures.layout import Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
+from app.pictures.lines import remove_lines
+from app.pictures.normalise import Density
+from app.pictures.opening import Pixels, reduce_to, to_grey
+
+DOUBTFUL = -0.2
+"""The likelihood below which another way to see a picture is tried."""
+
+TINY = 64
+"""A picture of at most so many pixels to the longer side seldom shows more than a digit, and no shadows."""
+
+# The density of what is left when printed lines are gone, below which it is measured anew.
+_FAINT = 0.8
+
+# A picture of fewer pixels to its longer side whose paper is even seldom shows a desk or a shadow.
+_FLAT_PICTURE = 600
+
+# Whether a large picture's paper is even is told in one with a longest side of so many pixels; by what factor
+# the darkest of even ink is darker than most of it, at most; and which share of the frame it may cover.
+_COARSE, _EVENLY_DARK, _CUT_OUT = 300, 1.3, 0.4
+
+# What is added to the likelihood if ink is taken for one digit in scattered pieces, and if some of it is
+# taken for a shadow.
+_SCATTERED, _SHADOWED = -0.3, -0.3
+
+# How wide a stroke may be that meets the frame, as a share of the picture's shorter side: on even paper,
+# which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
+_THICK, _THIN = 0.4, 0.15
+
+# How likely such a picture holds one digit and nothing else, and what is taken off for each side along which
+# there is a line.
+_AS_IT_IS, _FRAMED = -0.6, 0.5
+
+# What is taken off the likelihood if all ink is left unread, for less of it less, where one digit may fill
+# the picture, or a shadow may be ink.
+_UNREAD = 3.0
+
+# The share of the picture's longer side that a digit cut out along its edges still takes without its bar.
+_MOST = 0.75
+
+# How broad a shadow is at least that takes a part of the picture, as a share of its shorter side, and the
+# pixels of its edge; and what is taken off the likelihood if all that is read may be one.
+_SHADE, _SOFT_EDGE, _SHADY = 0.3, 2, 0.6
+
+# A broad stroke may be a shadow: how broad at least, as a share of the picture's shorter side; how dark the
+# strokes in it are at least, and what is taken off, in units of its own density; and shares of its area.
+_BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
+
+
+@dataclass
+class Picture:
+    """A picture that is searched."""
+
+    size: tuple[int, int]
+    """Width and height of the upright picture."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """The time that each stage took."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage's."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Found(NamedTuple):
+    """The ink of a picture, sorted out."""
+
+    ink: Ink
+    density: Density
+    """Without printed lines, 1 for full ink."""
+
+    full: float
+    """The density, as in `ink`, that became 1."""
+
+    layout: Layout
+    contrast: float
+    """Of the edges of the strokes, in levels of grey: at least 1."""
+
+    likelihood: float
+    """How much the ink looks like writing: see `judge`."""
+
+    is_in_shadow: bool
+    """Whether it was found in a shadow, whose density is taken off."""
+
+
+def likeliest(found: Sequence[Found]) -> float:
+    """Return the likelihood of the likeliest; minus infinity if there is none."""
+    return max((one.likelihood for one in found), default=-math.inf)
+
+
+def search_all(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
+    """Return the ink of a picture in one polarity, as seen in one or more ways.
+
+    On even paper, ink is what is darker. Where that may be a shadow or the desk, or where paper is not even,
+    what is narrow is ink. Of two ways to see a picture, the one that leaves strokes unread is less likely,
+    and so is the one that reads what is as broad as a shadow.
+    """
+    even, is_settled = search_even(working, light_on_dark, picture)
+    if is_settled:
+        return even
+    if not even:
+        return search_narrow(working, light_on_dark, picture)
+    shade, strokes = split_shade(all_ink(even[0]))
+    if not shade.any():
+        return even
+    found = search_narrow(working, light_on_dark, picture)
+    narrow = [charge_unread(one, strokes, _UNREAD) for one in found]
+    return narrow + [charge_shade(one, shade) for one in even]
+
+
+def search_even(working: Pixels, light_on_dark: bool, picture: Picture) -> tuple[list[Found], bool]:
+    """Return what is darker than even paper, whose light may slope, and whether that is all there is.
+
+    There is nothing if the paper is not even; a large picture's is, if its ink is all about as dark, too, and
+    there is nothing along the frame. It is all if it looks like writing, or may be one digit cut out along
+    its edges, or is paper, as the polarity is the other one; and in tiny pictures, which show no shadows.
+    """
+    positive = 255 - working if light_on_dark else working
+    is_small = max(picture.size) < _FLAT_PICTURE
+    with picture.stage("ink"):
+        coarse = positive if is_small else reduce_to(positive, _COARSE)
+        is_even = has_even_paper(coarse) and (is_small or is_even_ink(coarse))
+    if not is_even:
+        return [], False
+    ink = time_ink(working, light_on_dark, None, picture)
+    found = search(ink, working, _THICK, picture)
+    is_tiny = max(picture.size) <= TINY
+    whole = take_all(ink, working, picture)
+    if not is_tiny:
+        whole = [one for one in whole if border_share(one.density > HIGH) < _CUT_OUT]
+    if whole:
+        return with_whole(found, whole), True
+    if not found or not (is_small or all(map(is_alone, found))):
+        return [], False
+    is_clear = is_tiny or likeliest(found) >= DOUBTFUL
+    return found, is_clear or is_paper(writing(found[0].layout))
+
+
+def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
+    """Return what is darker than the paper or the shadow on both its sides.
+
+    It is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the
+    reach that the strokes found ask for, which counts alone unless it loses them. If that does not look like
+    writing, a shadow may have been taken for ink, and the search starts again with a short reach.
+    """
+    short = min(working.shape[:2])
+    all_found: list[Found] = []
+    whole: list[Found] = []
+    widest = max(5, short // 2)
+    for reach in (widest, short // 12):
+        if reach < 9 and all_found:
+            break
+        ink = time_ink(working, light_on_dark, reach, picture)
+        if reach == widest and max(picture.size) <= TINY:
+            whole = take_all(ink, working, picture)
+        found = search(ink, working, _THIN, picture)
+        finer = max(9, round(6 * found[-1].layout.main.width)) if found else reach
+        if finer < reach / 1.5:
+            nearer = search(time_ink(working, light_on_dark, finer, picture), working, _THIN, picture)
+            # In a deep shadow, the shorter reach may lose the ink; at the edge of one, the longer.
+            is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(DOUBTFUL, likeliest(found))
+            found = nearer + (found if is_lost else [])
+        all_found += found
+        if likeliest(all_found) > DOUBTFUL:
+            break
+    return with_whole(all_found, whole)
+
+
+def time_ink(working: Pixels, light_on_dark: bool, reach: Optional[int], picture: Picture) -> Ink:
+    """Return what `find_ink` does, and add the time it takes to the picture's."""
+    with picture.stage("ink"):
+        return find_ink(working, light_on_dark, reach)
+
+
+def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list[Found]:
+    """Return the ink of a picture, sorted out, and again without what cannot be strokes or may be a shadow.
+
+    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
+    `thickest` is how wide a stroke may be that meets the frame, as a share of the picture's shorter side.
+    """
+    grey = to_grey(working)
+    density = ink.density
+    found: list[Found] = []
+    scattered: list[Found] = []
+    is_in_shadow, price = False, 0.0
+    for _ in range(3):
+        full = full_density(density, ink.floor)
+        if full < 1.5 * ink.floor:
+            break
+        noise = ink.floor / full
+        with picture.stage("lines"):
+            cleaned = remove_lines(density / np.float32(full), max(LOW, noise))
+            # Beside black lines, pencil is faint; without them it is full ink.
+            left = full_density(cleaned, noise)
+            if 0 < left < _FAINT:
+                cleaned, full, noise = cleaned / np.float32(left), full * left, noise / left
+        with picture.stage("layout"):
+            is_ink = find_strokes(cleaned, noise)
+            layout = without_ghosts(find_layout(is_ink, cleaned, thickest), grey)
+        if not layout.lines:
+            break
+        with picture.stage("judge"):
+            contrast, likelihood = judge(layout, cleaned, grey)
+            one = Found(ink, cleaned, full, layout, contrast, likelihood + price, is_in_shadow)
+            found = [*found[:1], one]
+        if layout.scattered is not None:
+            scattered.append(as_one_digit(found[-1], layout.scattered))
+        aside = layout.clutter + layout.shadows
+        if is_shadow_on_ink(layout, cleaned):
+            density = np.maximum(density - np.float32(_SHADOW * full), 0)
+            is_in_shadow = True
+        elif aside:
+            is_aside = np.isin(layout.labels, aside).astype(np.uint8)
+            density = np.where(cv2.dilate(is_aside, np.ones((7, 7), np.uint8)), np.float32(0), density)
+        else:
+            break
+        if is_in_shadow or layout.shadows:
+            price = _SHADOWED
+    # The black corner of a desk is darker than pale ink, which shows only without it.
+    if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
+        found = found[1:]
+    return [*scattered[:1], *found]
+
+
+def as_one_digit(found: Found, whole: Piece) -> Found:
+    """Return the same ink, all of it taken for one digit in scattered pieces: seldom so."""
+    layout = Layout(found.layout.labels, ((whole,),), found.layout.clutter)
+    return found._replace(layout=layout, likelihood=found.likelihood + _SCATTERED)
+
+
+def is_all_clutter(layout: Layout) -> bool:
+    """Whether nothing of what was taken for writing could be a stroke."""
+    return set(layout.whole.labels) <= set(layout.clutter)
+
+
+def is_shadow_on_ink(layout: Layout, density: Density) -> bool:
+    """Whether the longest of the writing is broad, soft, and has darker strokes in it, which are the ink."""
+    main = layout.main
+    if main.width < _BROAD * min(density.shape) or not is_soft(sharpness(layout.labels, density, main)):
+        return False
+    own = density[np.isin(layout.labels, main.labels)]
+    return bool(_LEAST_IN < (own > _IN_SHADOW).mean() < _MOST_IN)
+
+
+def take_all(ink: Ink, working: Pixels, picture: Picture) -> list[Found]:
+    """Return all ink of a picture as one digit, if it fills the picture: one cut out along its edges."""
+    full = full_density(ink.density, ink.floor)
+    if full == 0:
+        return []
+    density = ink.density / np.float32(full)
+    with picture.stage("layout"):
+        labels, pieces = find_pieces(find_strokes(density, 0), density)
+        if not pieces or not fills(pieces[0], labels.shape) or is_accompanied(pieces):
+            return []
+        layout = Layout(labels, ((join(pieces),),), ())
+    contrast = float(working.max()) - float(working.min())
+    likelihood = _AS_IT_IS - float((density > HIGH).mean())
+    # The lines of a table fill the picture, too.
+    likelihood -= _FRAMED * max(0, len(without_frame(density, LOW)[1]) - 1)
+    return [Found(ink, density, full, layout, contrast, likelihood, is_in_shadow=False)]
+
+
+def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
+    """Return the ways to see a picture together.
+
+    If all of it may be one digit, others that nearly fill it are less likely for what they leave unread.
+    """
+    if whole:
+        found = [charge_unread(one, all_ink(one), _UNREAD) if nearly_fills(one) else one for one in found]
+    return found + whole
+
+
+def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece reaches all four sides of the picture, or nearly; in a tiny one, two opposite ones."""
+    left, top, right, bottom = piece.box
+    near = 1 + 0.02 * max(shape)
+    across, down = max(left, shape[1] - right), max(top, shape[0] - bottom)
+    return (min if max(shape) <= TINY else max)(across, down) <= near
+
+
+def nearly_fills(found: Found) -> bool:
+    """Whether the writing is nearly as long as the picture: a digit that touches a line may be shorter."""
+    return bool(found.layout.whole.side >= _MOST * max(found.layout.labels.shape))
+
+
+def is_accompanied(pieces: Sequence[Piece]) -> bool:
+    """Whether beside the longest piece there are others of some size: then that is a frame around them."""
+    return any(piece.side > 0.3 * pieces[0].side for piece in pieces[1:])
+
+
+def is_alone(found: Found) -> bool:
+    """Whether there is nothing along the frame: no desk, no shadow."""
+    return not found.layout.clutter and found.layout.main.touches == 0
+
+
+def is_even_ink(pixels: Pixels) -> bool:
+    """Whether what is darker than even paper is all about as dark: where there is a shadow, ink is darker."""
+    paper = even_paper(pixels)
+    missing = np.max(cv2.subtract(paper, pixels).reshape(paper.shape), axis=2)
+    _, dark = cv2.threshold(missing, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    if not dark.any():
+        return False
+    middle, darkest = np.quantile(missing[dark > 0] / paper.max(axis=2)[dark > 0], (0.5, 0.99))
+    return bool(darkest < _EVENLY_DARK * middle)
+
+
+def split_shade(ink: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where ink is as broad as a shadow or a desk, and where it is not, all bool [height, width]."""
+    radius = _SHADE / 2 * min(ink.shape)
+    margin = math.ceil(radius)
+    # What lies along the frame goes on beyond it, however thin it is inside.
+    beyond = np.pad(ink.astype(np.uint8), margin, mode="edge")
+    is_core = cv2.distanceTransform(beyond, cv2.DIST_L2, 5) >= radius
+    if not is_core.any():
+        return np.zeros_like(ink), ink
+    from_core = cv2.distanceTransform((~is_core).astype(np.uint8), cv2.DIST_L2, 5)
+    is_broad = from_core[margin:-margin, margin:-margin] <= radius + _SOFT_EDGE
+    return ink & is_broad, ink & ~is_broad
+
+
+def charge_unread(found: Found, ink: NDArray[np.bool_], most: float) -> Found:
+    """Return what is less likely, by up to `most`, the more of the ink given and its own it leaves unread."""
+    own = writing(found.layout)
+    unread = float((ink & ~own).sum()) / max(1, int((ink | own).sum()))
+    return found._replace(likelihood=found.likelihood - most * unread)
+
+
+def charge_shade(found: Found, shade: NDArray[np.bool_]) -> Found:
+    """Return ink that is less likely the more of it may be a shadow or a desk."""
+    own = writing(found.layout)
+    return found._replace(likelihood=found.likelihood - _SHADY * float(shade[own].mean()))
+
+
+def all_ink(found: Found) -> NDArray[np.bool_]:
+    """Return where ink is, whatever became of it, bool [height, width]."""
+    return find_strokes(found.ink.density / np.float32(found.full), found.ink.floor / found.full)
