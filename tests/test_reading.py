@@ -13,7 +13,6 @@ from PIL import Image
 
 from app.datasets.strokes import make_strokes
 from app.pictures import read_page
-from app.pictures.frame import without_frame
 from app.pictures.lines import find_level_lines, remove_lines
 from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
@@ -244,41 +243,6 @@ def test_a_digit_in_a_cell_is_read_without_its_lines(
     assert share_right(read, labels) >= 0.9
 
 
-@pytest.mark.parametrize("style", ["dashed", "broken", "double"])
-def test_the_lines_of_a_cell_need_not_be_whole(style: str) -> None:
-    digit = np.zeros((140, 160), np.float32)
-    cv2.circle(digit, (80, 70), 25, 1, 6)
-    for near in (6, 16) if style == "double" else (6,):
-        for turns in range(4):
-            line = np.rot90(digit, turns)[near : near + 4]
-            is_ink = (np.arange(line.shape[1]) // 5 % 2 == 0) | (style != "dashed")
-            line[:, is_ink] = 1
-    if style == "broken":
-        digit[:10, 40:70] = 0
-        digit[90:110, -10:] = 0
-    cleaned, sides = without_frame(digit, 0.25)
-    assert sides == {0, 1, 2, 3}
-    cleaned[40:101, 50:111] = 0
-    assert not cleaned.any()
-
-
-def test_the_base_of_a_digit_and_a_shadow_are_no_lines() -> None:
-    two = np.zeros((120, 80), np.float32)
-    cv2.polylines(two, [np.array([(6, 20), (40, 5), (70, 30), (8, 112), (72, 112)])], False, 1, 8)
-    assert without_frame(two, 0.25) == (two, set())
-    shadow = np.zeros((300, 240), np.float32)
-    shadow[:, 130:] = 1
-    assert without_frame(shadow, 0.25) == (shadow, set())
-
-
-@pytest.mark.parametrize(("bow", "sides"), [(0, {0}), (8, set())])
-def test_a_line_along_the_frame_is_straight_and_the_bar_of_a_seven_is_not(bow: int, sides: set[int]) -> None:
-    seven = np.zeros((500, 300), np.uint8)
-    bar = [(x, 20 + bow * (x - 150) ** 2 // 150**2) for x in range(0, 301, 10)]
-    cv2.polylines(seven, [np.array(bar), np.array([(270, 40), (180, 450)])], False, 255, 30)
-    assert without_frame((seven / 255).astype(np.float32), 0.25)[1] == sides
-
-
 @pytest.mark.parametrize("gap", [6, 16])
 def test_a_two_whose_base_is_apart_is_one_digit(recognizer: Recognizer, tmp_path: Path, gap: int) -> None:
     picture = np.zeros((400, 400), np.uint8)
@@ -391,6 +355,35 @@ def test_digits_on_squared_paper_are_read_without_its_lines(
         pictures.append(picture)
     read = texts(recognizer, tmp_path, pictures)
     assert share_right(read, labels) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("size", "step", "thickness", "shade"), [((1600, 1200), 57, 3, 70), ((800, 600), 25, 1, 75)]
+)
+def test_a_digit_as_small_as_the_squares_is_read(
+    recognizer: Recognizer, tmp_path: Path, size: tuple[int, int], step: int, thickness: int, shade: int
+) -> None:
+    images, labels = make_strokes(4, seed=21)
+    pictures = []
+    for image in images:
+        picture = np.zeros(size[::-1], np.uint8)
+        for line in range(-size[0], 2 * size[0], step):
+            cv2.line(picture, (0, line), (size[0], line + size[0] // 50), shade, thickness)
+            cv2.line(picture, (line, 0), (line - size[1] // 50, size[1]), shade, thickness)
+        digit = to_side(image, 2 * step)
+        part = picture[300 : 300 + digit.shape[0], 400 : 400 + digit.shape[1]]
+        np.maximum(part, digit, out=part)
+        pictures.append(picture)
+    assert share_right(texts(recognizer, tmp_path, pictures), labels) == 1
+
+
+def test_a_number_whose_digits_the_edge_cuts_is_read_whole(recognizer: Recognizer, tmp_path: Path) -> None:
+    picture = np.zeros((60, 170), np.uint8)
+    for left, bottom in ((20, 54), (70, 62)):
+        cv2.ellipse(picture, (left + 14, bottom - 40), (13, 12), 0, -150, 90, 255, 6)
+        cv2.ellipse(picture, (left + 14, bottom - 15), (15, 13), 0, -90, 150, 255, 6)
+    cv2.ellipse(picture, (134, 31), (14, 25), 0, 0, 360, 255, 6)
+    assert texts(recognizer, tmp_path, [picture] * 2) == ["330", "330"]
 
 
 def test_a_ruled_line_that_a_digit_covers_and_a_margin_cuts_is_no_ink() -> None:

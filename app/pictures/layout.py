@@ -351,8 +351,13 @@ def choose_main(pieces: list[Piece], clutter: tuple[int, ...], shape: tuple[int,
 
 
 def is_along_frame(piece: Piece) -> bool:
-    """Whether a piece lies along a side of the frame; a stroke that the frame cuts meets it in its width."""
-    return piece.contact > 3 * piece.touches * piece.width
+    """Whether a piece lies along a side of the frame; a stroke that the frame cuts meets it in its width.
+
+    A bent one that is larger may be cut along a bow: a three without the lower edge of its foot.
+    """
+    across = piece.box[2] - piece.box[0]
+    is_cut = piece.is_bent and piece.touches == 1 and piece.contact < min(across, piece.height)
+    return piece.contact > 3 * piece.touches * piece.width and not is_cut
 
 
 def is_no_stroke(piece: Piece, short: int, thickest: float) -> bool:

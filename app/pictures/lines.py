@@ -1,4 +1,4 @@
-"""Take the printed lines of ruled and squared paper out of a picture's ink, and mend what they crossed."""
+"""Take printed lines out of a picture's ink, ruled, squared or of a table, and mend what they crossed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.frame import DARKER, FRAME_ZONE, STRIP, bridge, without_frame
+from app.pictures.cell import CELL_ZONE, DARKER, STRIP, bridge, without_cell_lines
 from app.pictures.normalise import Density
 
 Mask = NDArray[np.uint8]
@@ -22,18 +22,15 @@ _SLOPES = np.linspace(-0.2, 0.2, 21)
 # how long it must be in all, and how long to be followed farther.
 _RUN = 0.3
 _THICKEST = 0.03
+_THINNEST = 0.4
 _LONGEST_STROKE = 0.6
 _LONG_ENOUGH = 0.4
 
-# A table's cell has two lines in a direction at most, its own; so many make ruled or squared paper.
+# So many level lines, or upright ones, make ruled paper, unless all are along the sides: a table's cell.
 _RULED = 3
 
 # By how much the slopes of ruled lines, which a photo shows a little askew, differ at most.
 _PARALLEL = 0.08
-
-# Printed lines do not come in more pieces than this, though they are cut where they cross: what does is the
-# grain of the paper.
-_MOST_PIECES = 400
 
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
@@ -51,7 +48,7 @@ def remove_lines(density: Density, low: float) -> Density:
     """
     lines = find_lines(density, low)
     if not any(map(is_ruled, lines)):
-        inside, sides = without_frame(density, low)
+        inside, sides = without_cell_lines(density, low)
         if sides:
             # A ruled line that the frame cuts is known for one by what is beyond.
             was, left = density > low, inside > low
@@ -102,7 +99,7 @@ def is_ruled(lines: Mask) -> bool:
     height, width = lines.shape
     columns = np.pad(lines[:, [width // 4, width // 2, 3 * width // 4]], ((1, 0), (0, 0)))
     begins = columns[1:] > columns[:-1]
-    is_inside = begins[round(FRAME_ZONE * height) : round((1 - FRAME_ZONE) * height)].any(axis=0)
+    is_inside = begins[round(CELL_ZONE * height) : round((1 - CELL_ZONE) * height)].any(axis=0)
     return bool(np.median((begins.sum(axis=0) >= _RULED) & is_inside))
 
 
@@ -147,19 +144,17 @@ def find_level_lines(density: Density, low: float) -> Mask:
     height, width = density.shape
     scale = min(1.0, _SEARCH_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(density, size, interpolation=cv2.INTER_AREA) if scale < 1 else density
-    # A thin line is diluted by the reduction.
-    is_ink = (small > (low if scale == 1 else 0.7 * low)).astype(np.uint8)
+    covered = cv2.resize((density > low).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    # A line of one pixel, reduced, covers parts of two.
+    is_ink = (covered > _THINNEST * scale).astype(np.uint8)
     thickest = max(2, round(_THICKEST * max(size)))
     thin = cv2.subtract(is_ink, cv2.morphologyEx(is_ink, cv2.MORPH_OPEN, np.ones((thickest, 1), np.uint8)))
     straight = _straight_runs(thin, max(5, round(_RUN * size[0])))
     if not straight.any():
         return np.zeros(density.shape, np.uint8)
     lines: Mask = cv2.dilate(_lengthen(_only_lines(straight), thin), np.ones((3, 1), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
-    if count > _MOST_PIECES:
-        return np.zeros(density.shape, np.uint8)
-    # Two lines may meet; many that do are grain, too.
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    # Two lines may meet; many that do are the grain of the paper.
     is_thin = stats[:, cv2.CC_STAT_AREA] <= 2 * thickest * stats[:, cv2.CC_STAT_WIDTH]
     lines[~is_thin[labels]] = 0
     if scale < 1:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.frame import without_frame
+from app.pictures.cell import without_cell_lines
 from app.pictures.ink import HIGH, LOW, Ink, even_paper, find_ink, find_strokes, full_density, has_even_paper
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
 from app.pictures.layout import Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
@@ -45,8 +45,8 @@ _SCATTERED, _SHADOWED = -0.3, -0.3
 # which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
 _THICK, _THIN = 0.4, 0.15
 
-# How likely such a picture holds one digit and nothing else, and what is taken off for each side along which
-# there is a line.
+# How likely a picture that one digit fills holds it and nothing else, and what is taken off for each side but
+# one along which there is a line.
 _AS_IT_IS, _FRAMED = -0.6, 0.5
 
 # What is taken off the likelihood if all ink is left unread, for less of it less, where one digit may fill
@@ -277,7 +277,7 @@ def take_all(ink: Ink, working: Pixels, picture: Picture) -> list[Found]:
     contrast = float(working.max()) - float(working.min())
     likelihood = _AS_IT_IS - float((density > HIGH).mean())
     # The lines of a table fill the picture, too.
-    likelihood -= _FRAMED * max(0, len(without_frame(density, LOW)[1]) - 1)
+    likelihood -= _FRAMED * max(0, len(without_cell_lines(density, LOW)[1]) - 1)
     return [Found(ink, density, full, layout, contrast, likelihood, is_in_shadow=False)]
 
 

@@ -1,4 +1,4 @@
-"""Take the lines of a table out of a picture's ink that was cut out along them: a cell with its digit."""
+"""Take the lines of a table out of the ink of one of its cells, cut out along them or a little beyond."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.pictures.normalise import Density
 
-FRAME_ZONE = 0.27
+CELL_ZONE = 0.27
 """How far from the side of the picture the line of a table may be, as a share of the picture."""
 
 DARKER = 1.5
@@ -25,13 +25,12 @@ _MOST_LINES = 3
 _STEP = 0.02
 _SLOPES = _STEP * np.arange(-4, 5)
 
-# The edge of a line is where the share of a row that is ink falls below this one, of that of the line, until
-# no more is than a digit upon it may take. There is one such row, and so many more for each pixel of the
-# picture's width.
+# The edge of a line are those rows of which less is ink than this share of what is of the line, and yet more
+# than a digit upon the line may take: one such row, and so many more for each pixel of the picture's width.
 _EDGE = 0.8
 _EDGE_ROWS = 0.005
 
-# How much of a line is in the picture, and how much of a dashed line is ink.
+# How much of a line is in the picture at least, and how much of a dashed line is ink.
 _INSIDE = 0.5
 _DASHES = 0.4
 
@@ -39,8 +38,12 @@ _DASHES = 0.4
 _BELOW = 4
 
 
-class Unbroken(NamedTuple):
-    """How much of a line must be there, as shares of the picture's width."""
+# Shares of the ink that are left without it, below which one line was none, and without four.
+_LEFT_BY_ONE, _LEFT_BY_ALL = 0.3, 0.05
+
+
+class Criteria(NamedTuple):
+    """What makes a line: shares of the picture's width, and how its slope is chosen."""
 
     covered: float
     """What is ink, gaps aside."""
@@ -59,14 +62,14 @@ class Unbroken(NamedTuple):
 
 
 # The lines of a table may be dashed, or fail in places. A lone one is more likely the bar of a digit.
-_LINES, _LONE_LINE = Unbroken(0.75, 0.1, 0.06, 0.6, True), Unbroken(0.9, 0.0, 0.04, 0.35, False)
+_LINES, _LONE_LINE = Criteria(0.75, 0.1, 0.06, 0.6, True), Criteria(0.9, 0.0, 0.04, 0.35, False)
 
-# In a strip, so many times as long as broad, a line from one long side to the other is more likely a stroke.
 STRIP = 2.5
+"""In what is so many times as long as broad, a line across it is more likely a stroke."""
 
 
-class FrameLine(NamedTuple):
-    """A level line along the top of a picture."""
+class SideLine(NamedTuple):
+    """A nearly level line along the top of a picture."""
 
     where: NDArray[np.bool_]
     """bool [height, width]: from the top of the picture to the lower edge of the line."""
@@ -78,56 +81,61 @@ class FrameLine(NamedTuple):
     """The density of its ink."""
 
 
-def without_frame(density: Density, low: float) -> tuple[Density, set[int]]:
+def without_cell_lines(density: Density, low: float) -> tuple[Density, set[int]]:
     """Return the density without a table's lines, and the sides that they ran along.
 
     The sides are numbered clockwise from the top, 0.
 
-    Such a line runs from side to side in the outer quarter of the picture; what is beyond it is not of the
-    cell. The bar of a seven does so, too, where the picture ends at the ink; but then the rest of the digit
-    touches other sides, and all is kept.
+    Such a line runs from side to side in the outer quarter of the picture; what is beyond it, and not darker,
+    is not of the cell. The bar of a seven does so, too, where the picture ends at the ink; but then the rest
+    of the digit touches other sides, and all is kept. So it is if next to nothing is left within four sides:
+    a zero may be rectangular.
 
     Args:
         density: float32 [height, width], 0 for paper, 1 for full ink.
         low: what counts as ink.
     """
-    cleaned, removed = erase_frame(density, low, _LINES)
-    if len(removed) == 1:
-        cleaned, removed = erase_frame(density, low, _LONE_LINE)
+    cleaned, sides = erase_side_lines(density, low, _LINES)
+    if len(sides) == 1:
+        cleaned, sides = erase_side_lines(density, low, _LONE_LINE)
     touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
-    is_tight = len(touched - removed) >= 2 and len(removed) < 3
-    is_all = len(removed) < 2 and cleaned.sum() < 0.3 * density.sum()
-    if not removed or is_tight or is_all:
+    is_tight = len(touched - sides) >= 2
+    least = {1: _LEFT_BY_ONE, 4: _LEFT_BY_ALL}.get(len(sides), 0)
+    if not sides or is_tight or cleaned.sum() < least * density.sum():
         return density, set()
-    return np.ascontiguousarray(cleaned), removed
+    return np.ascontiguousarray(cleaned), sides
 
 
-def erase_frame(density: Density, low: float, unbroken: Unbroken) -> tuple[Density, set[int]]:
+def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[Density, set[int]]:
     """Return the density without lines along its sides, and which sides these are."""
     cleaned = density
-    removed = set()
+    sides = set()
     for turns in range(4):
         # Each side is judged as it was at first: without the others, its lines would not reach the corners.
         side = np.rot90(density, turns)
+        is_strip = len(side) >= STRIP * side.shape[1]
         # A double line is two: the outer one may be found first.
         for _ in range(_MOST_LINES):
-            line = find_line(side, low, unbroken if len(side) < STRIP * side.shape[1] else _LONE_LINE)
+            line = find_side_line(side, low, _LONE_LINE if is_strip else criteria)
             if line is None:
                 break
-            removed.add(turns)
+            sides.add(turns)
             side = erase(side, line)
             cleaned = np.rot90(erase(np.rot90(cleaned, turns), line), -turns)
-    return cleaned, removed
+    return cleaned, sides
 
 
-def find_line(density: Density, low: float, unbroken: Unbroken) -> Optional[FrameLine]:
+def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional[SideLine]:
     """Return the straightest line along the top of a picture; None without one."""
     height, width = density.shape
-    zone = (density[: max(3, round(FRAME_ZONE * height))] > low).astype(np.uint8)
-    corner = max(1, round(unbroken.corner * width))
-    gap = np.ones((1, max(1, round(unbroken.gap * width))), np.uint8)
+    zone = (density[: max(3, round(CELL_ZONE * height))] > low).astype(np.uint8)
+    corner = max(1, round(criteria.corner * width))
+    gap = np.ones((1, max(1, round(criteria.gap * width))), np.uint8)
+    columns = cv2.morphologyEx(zone.max(axis=0, keepdims=True), cv2.MORPH_CLOSE, gap)
+    if columns.mean() <= _INSIDE:
+        return None
     best, found, edge_rows = (math.inf, 0.0), None, 0
-    # Of slopes that fit alike, the least: outside the picture anything fits.
+    # Of slopes that fit alike, the least: beyond the top of the picture anything fits.
     for slope in sorted(_SLOPES, key=abs):
         # Each column is moved so that a line of this slope is level.
         drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
@@ -137,20 +145,19 @@ def find_line(density: Density, low: float, unbroken: Unbroken) -> Optional[Fram
         is_dashed = level.mean(axis=1) > _DASHES
         level = cv2.morphologyEx(level, cv2.MORPH_CLOSE, gap)
         reaches = level[:, :corner].any(axis=1) & level[:, -corner:].any(axis=1)
-        share = level.mean(axis=1)
-        share[~(is_dashed & reaches) | (is_inside.mean(axis=1) < _INSIDE)] = 0
+        share = np.where(is_dashed & reaches, level.mean(axis=1), 0)
         row = int(np.argmax(share))
-        if share[row] <= unbroken.covered:
+        if share[row] <= criteria.covered:
             continue
         above, below = np.flatnonzero(share[:row] < 0.5), np.flatnonzero(share[row:] < 0.5)
         first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
         # Half a picture that is dark to its side is no line: it goes on below.
         seen = level[row] & is_inside[row]
         goes_on = (seen & level[last : last + max(_BELOW, last - first)]).sum(axis=1)
-        if goes_on.size and goes_on.min() > unbroken.upon * seen.sum():
+        if goes_on.size and goes_on.min() > criteria.upon * seen.sum():
             continue
-        edge = count_edge_rows(share[row:], unbroken.upon)
-        fit = (edge if unbroken.by_edge else 0), -round(float(share[row]), 2)
+        edge = count_edge_rows(share[row:], criteria.upon)
+        fit = (edge if criteria.by_edge else 0), -float(share[row])
         if last - first <= _THICKEST * height + 2 and fit < best:
             rows = np.arange(height)[:, np.newaxis] - drop
             # Between two of the slopes, its ends lie a little lower.
@@ -158,7 +165,7 @@ def find_line(density: Density, low: float, unbroken: Unbroken) -> Optional[Fram
             where = rows <= last + margin
             darkest = np.where(where, density, 0).max(axis=0)
             darkness = float(np.median(darkest[darkest > low]))
-            line = FrameLine(where, int(last - first) + 2 + margin, darkness)
+            line = SideLine(where, int(last - first) + 2 + margin, darkness)
             best, found, edge_rows = fit, line, edge
     # The bar of a seven is not straight: its lower edge lies in many rows.
     return found if edge_rows <= 1 + _EDGE_ROWS * width else None
@@ -176,22 +183,24 @@ def count_edge_rows(share: NDArray[np.floating], upon: float) -> int:
     return int(end - np.flatnonzero(falling[:end] >= _EDGE)[-1] - 1)
 
 
-def erase(density: Density, line: FrameLine) -> Density:
+def erase(density: Density, line: SideLine) -> Density:
     """Return the density without a line, but for what is darker, and with crossing strokes mended."""
-    is_line = line.where & (density < DARKER * line.darkness)
-    cleaned = np.where(is_line, 0, density).astype(np.float32)
-    mended = np.minimum(bridge(cleaned, line.thickness), density)
-    return np.where(is_line, mended, cleaned).astype(np.float32)
+    # What is further below stays as it is.
+    rows = int(np.flatnonzero(line.where.any(axis=1))[-1]) + 1
+    top = density[: rows + _reach(line.thickness)]
+    is_line = line.where[: len(top)] & (top < DARKER * line.darkness)
+    cleaned = np.where(is_line, 0, top).astype(np.float32)
+    mended = np.minimum(bridge(cleaned, line.thickness), top)
+    return np.concatenate([np.where(is_line, mended, cleaned), density[len(top) :]]).astype(np.float32)
 
 
 def bridge(density: Density, thickness: int) -> Density:
     """Return the density with the strokes mended that a removed level line has cut, upright or slanting."""
-    reach = thickness + 4
-    reach += 1 - reach % 2
+    reach = _reach(thickness)
     upright = np.zeros((reach, reach), np.uint8)
     upright[:, reach // 2] = 1
     falling = np.eye(reach, dtype=np.uint8)
-    # Beyond the frame is no ink that a bridge could lead to.
+    # Beyond the picture is no ink that a bridge could lead to.
     padded = np.pad(density, reach)
     bridged = [
         cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[reach:-reach, reach:-reach]
@@ -199,3 +208,8 @@ def bridge(density: Density, thickness: int) -> Density:
     ]
     mended: Density = np.maximum.reduce(bridged)
     return mended
+
+
+def _reach(thickness: int) -> int:
+    """Return how far a bridge over a line of that thickness reaches, an odd number of pixels."""
+    return (thickness + 4) // 2 * 2 + 1

@@ -1,0 +1,61 @@
+"""The lines of a table around a digit, and what only looks like them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from app.pictures.cell import without_cell_lines
+
+
+@pytest.mark.parametrize("style", ["dashed", "broken", "double"])
+def test_the_lines_of_a_cell_need_not_be_whole(style: str) -> None:
+    digit = np.zeros((140, 160), np.float32)
+    cv2.circle(digit, (80, 70), 25, 1, 6)
+    for near in (6, 16) if style == "double" else (6,):
+        for turns in range(4):
+            line = np.rot90(digit, turns)[near : near + 4]
+            is_ink = (np.arange(line.shape[1]) // 5 % 2 == 0) | (style != "dashed")
+            line[:, is_ink] = 1
+    if style == "broken":
+        digit[:10, 40:70] = 0
+        digit[90:110, -10:] = 0
+    cleaned, sides = without_cell_lines(digit, 0.25)
+    assert sides == {0, 1, 2, 3}
+    cleaned[40:101, 50:111] = 0
+    assert not cleaned.any()
+
+
+def test_the_base_of_a_digit_and_a_shadow_are_no_lines() -> None:
+    two = np.zeros((120, 80), np.float32)
+    cv2.polylines(two, [np.array([(6, 20), (40, 5), (70, 30), (8, 112), (72, 112)])], False, 1, 8)
+    assert without_cell_lines(two, 0.25)[1] == set()
+    shadow = np.zeros((300, 240), np.float32)
+    shadow[:, 130:] = 1
+    assert without_cell_lines(shadow, 0.25)[1] == set()
+
+
+@pytest.mark.parametrize(("bow", "sides"), [(0, {0}), (8, set())])
+def test_a_line_along_the_frame_is_straight_and_the_bar_of_a_seven_is_not(bow: int, sides: set[int]) -> None:
+    seven = np.zeros((500, 300), np.uint8)
+    bar = [(x, 20 + bow * (x - 150) ** 2 // 150**2) for x in range(0, 301, 10)]
+    cv2.polylines(seven, [np.array(bar), np.array([(270, 40), (180, 450)])], False, 255, 30)
+    assert without_cell_lines((seven / 255).astype(np.float32), 0.25)[1] == sides
+
+
+@pytest.mark.parametrize("margin", [0, 2])
+def test_a_rectangular_zero_is_no_empty_cell(margin: int) -> None:
+    zero = np.zeros((90, 60), np.float32)
+    cv2.rectangle(zero, (margin + 3, margin + 3), (56 - margin, 86 - margin), 1, 6)
+    assert without_cell_lines(zero, 0.25)[1] == set()
+
+
+def test_what_is_far_from_the_lines_stays_as_it_was() -> None:
+    density = np.random.default_rng(0).random((120, 100), np.float32) * np.float32(0.2)
+    before = density[40:80, 35:65].copy()
+    density[6:9] = density[:, 90:93] = 1
+    cleaned, sides = without_cell_lines(density, 0.25)
+    assert sides == {0, 1}
+    np.testing.assert_array_equal(cleaned[40:80, 35:65], before)
+    assert cleaned.max() < 0.25
