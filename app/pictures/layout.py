@@ -31,10 +31,11 @@ _DETACHED, _FAR_DETACHED = 0.2, 0.6
 _HALVES_GAP = 0.3
 _STACKED_GAP = 0.12
 
-# How large what a box encloses must be, as a share of its longer side, and how wide its lines may be, of its
-# shorter one. Only that many of the longest strokes may be boxes. A rim of light is paler than a box, as a
-# share of the darkness of what is in it.
+# How large what a box encloses must be, as a share of its longer side, and how wide its lines may be, and how
+# far open, of its shorter one. Only that many of the longest strokes may be boxes. A rim of light is paler
+# than a box, as a share of the darkness of what is in it.
 _BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.15, 5
+_OPEN = 0.15
 _RIM = 0.7
 
 # One digit in scattered pieces is at most so many times as long as the longest of them, and so many times as
@@ -60,6 +61,9 @@ _BROADER, _SOFTER, _SOFT = 2.5, 0.4, 0.25
 # share of their density, and are bent, so many times as long as their box: a scratch is straight. Only so
 # many of the longest pieces are looked at.
 _SHORT_STROKE, _PALER, _BENT, _MOST_SHADOWS = 0.12, 0.75, 1.35, 20
+
+# How much of its box a strip fills.
+_FILLED = 0.9
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -224,9 +228,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         return Layout(labels, (), ())
     boxes = enclosing(labels, pieces)
     clutter = tuple(
-        piece.labels[0]
-        for piece in pieces
-        if piece in boxes or is_no_stroke(piece, min(labels.shape), thickest)
+        piece.labels[0] for piece in pieces if piece in boxes or is_no_stroke(piece, labels.shape, thickest)
     )
     dropped = {*boxes, *find_underlines(pieces), *find_rods(pieces[:_MOST_RODS])}
     pieces = [piece for piece in pieces if piece not in dropped]
@@ -282,7 +284,9 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
         if not inside:
             continue
         part = labels[top:bottom, left:right]
-        enclosed = np.unique(part[fill_holes(part == outer.labels[0])])
+        reach = round(_OPEN / 2 * min(right - left, outer.height))
+        ring = cv2.dilate((part == outer.labels[0]).astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
+        enclosed = np.unique(part[fill_holes(ring > 0)])
         if any(piece.labels[0] in enclosed for piece in inside):
             found.append(outer)
     return found
@@ -360,9 +364,10 @@ def is_along_frame(piece: Piece) -> bool:
     return piece.contact > 3 * piece.touches * piece.width and not is_cut
 
 
-def is_no_stroke(piece: Piece, short: int, thickest: float) -> bool:
-    """Whether a piece cannot be writing, seen alone, in a picture whose shorter side is `short` pixels."""
-    if is_along_frame(piece) or (piece.touches and piece.width > thickest * short):
+def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
+    """Whether a piece cannot be writing, seen alone, in a picture of that shape."""
+    short = min(shape)
+    if is_along_frame(piece) or is_margin(piece, shape) or (piece.touches and piece.width > thickest * short):
         return True
     return not piece.is_stroke and piece.side > 0.02 * short
 
@@ -374,6 +379,14 @@ def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
     is_level = right - left > 3 * (bottom - top) and (bottom < 0.1 * height or top > 0.9 * height)
     is_upright = bottom - top > 3 * (right - left) and (right < 0.1 * width or left > 0.9 * width)
     return is_level or is_upright
+
+
+def is_margin(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is a strip all along a side of the picture: the dark edge of a scan."""
+    left, top, right, bottom = piece.box
+    across, down = right - left, bottom - top
+    is_whole_side = (across, down)[across < down] == shape[across > down]
+    return piece.touches == 3 and is_whole_side and piece.area > _FILLED * across * down
 
 
 def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
@@ -431,7 +444,7 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow
     or the line of a table lies along it.
     """
-    if is_around_corner(piece, shape) and not is_around_corner(main, shape):
+    if any(lies(piece, shape) and not lies(main, shape) for lies in (is_margin, is_around_corner)):
         return True
     if is_beside_frame(piece, shape) and not is_beside_frame(main, shape):
         # In a wide picture, a one at its end is likelier than the line of a table.
