@@ -47,7 +47,7 @@ def run_command(main: Callable[[], int]) -> None:
         say(f"note: {error}; starting again with that")
         start_anew_without_blas_path()
     except UserError as error:
-        say(f"error: {error}")
+        say(f"error: {printable(str(error))}")
         code = error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
@@ -58,7 +58,7 @@ def run_command(main: Callable[[], int]) -> None:
         code = 141
     except OSError as error:
         _discard_output()
-        say(f"error: {error}")
+        say(f"error: {printable(str(error))}")
         code = 1
     sys.exit(code)
 
@@ -71,7 +71,7 @@ def png_path(text: str) -> Path:
     """Return the path that an argument names for a PNG; a usage error if its name says something else."""
     path = Path(text)
     if path.suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in .png")
+        raise argparse.ArgumentTypeError(f"{printable(text)}: expected a name that ends in .png")
     return path
 
 

@@ -405,7 +405,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 HOSTILE = {
-    "empty.png": (b"", "not a picture"),
+    "empty.png": (b"", "the file is empty"),
     "text.png": (b"this is no picture\n", "not a picture"),
     "large.png": (png_that_claims(13_000, 13_000), "too large"),
     "bomb.png": (png_that_claims(60_000, 60_000), "too large"),
@@ -443,7 +443,7 @@ def test_a_truncated_picture_is_an_error(tmp_path: Path, suffix: str) -> None:
 def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="No such file"):
         read_digits(tmp_path / "missing.png")
-    with pytest.raises(PictureError, match="cannot be read"):
+    with pytest.raises(PictureError, match="name too long"):
         read_digits(tmp_path / ("x" * 5000))
     with pytest.raises(PictureError, match="found a folder"):
         read_digits(tmp_path)

@@ -125,6 +125,7 @@ def test_help_needs_neither_numpy_nor_pillow_nor_paddle(tmp_path: Path) -> None:
     ("arguments", "error"),
     [
         (["--checkpoint", "none.pdparams", "x.png"], "error: none.pdparams: cannot be opened"),
+        (["--checkpoint", "no\nsuch", "x.png"], r"error: no\nsuch: cannot be opened"),
         (["x.png"], "error: x.png: cannot be opened"),
         (["."], "error: .: the folder holds no picture"),
     ],

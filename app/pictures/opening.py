@@ -106,10 +106,15 @@ def open_picture(path: Path) -> Opened:
         PictureError: the file is missing, damaged, too large, or not a picture.
     """
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            found = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-            raise PictureError(path, f"expected a picture, found {found}")
+        status = path.stat()
+    except OSError as error:
+        raise _cannot_be_opened(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        found = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise PictureError(path, f"expected a picture, found {found}")
+    if status.st_size == 0:
+        raise PictureError(path, "the file is empty")
+    try:
         with warnings.catch_warnings():
             # Pillow warns about large pictures and odd metadata; what matters here is an error below.
             warnings.simplefilter("ignore")
