@@ -44,6 +44,13 @@ def test_a_line_along_the_frame_is_straight_and_the_bar_of_a_seven_is_not(bow: i
     assert without_cell_lines((seven / 255).astype(np.float32), 0.25)[1] == sides
 
 
+@pytest.mark.parametrize(("foot", "sides"), [(119, set()), (100, {0})])
+def test_a_bar_from_which_a_stroke_goes_to_the_other_side_is_no_line(foot: int, sides: set[int]) -> None:
+    seven = np.zeros((120, 80), np.float32)
+    cv2.polylines(seven, [np.array([(0, 4), (79, 4), (30, foot)])], False, 1, 8)
+    assert without_cell_lines(seven, 0.25)[1] == sides
+
+
 @pytest.mark.parametrize("margin", [0, 2])
 def test_a_rectangular_zero_is_no_empty_cell(margin: int) -> None:
     zero = np.zeros((90, 60), np.float32)

@@ -38,6 +38,9 @@ _DASHES = 0.4
 _BELOW = 4
 
 
+# How near to a side of the picture ink meets it, as a share of the picture.
+_NEAR = 0.01
+
 # Shares of the ink that are left without it, below which one line was none, and without four.
 _LEFT_BY_ONE, _LEFT_BY_ALL = 0.3, 0.05
 
@@ -98,12 +101,28 @@ def without_cell_lines(density: Density, low: float) -> tuple[Density, set[int]]
     cleaned, sides = erase_side_lines(density, low, _LINES)
     if len(sides) == 1:
         cleaned, sides = erase_side_lines(density, low, _LONE_LINE)
-    touched = {turns for turns in range(4) if (np.rot90(cleaned, turns)[0] > 0.5).any()}
-    is_tight = len(touched - sides) >= 2
+    touched = {turns for turns in range(4) if touches(np.rot90(cleaned, turns))}
+    is_tight = len(touched - sides) >= 2 or spans(density, cleaned, sides, low)
     least = {1: _LEFT_BY_ONE, 4: _LEFT_BY_ALL}.get(len(sides), 0)
     if not sides or is_tight or cleaned.sum() < least * density.sum():
         return density, set()
     return np.ascontiguousarray(cleaned), sides
+
+
+def touches(density: Density) -> bool:
+    """Whether ink reaches the top of a picture, or nearly."""
+    return bool((density[: 1 + round(_NEAR * len(density))] > 0.5).any())
+
+
+def spans(density: Density, cleaned: Density, sides: set[int], low: float) -> bool:
+    """Whether a stroke begins at what was taken for the only line, and ends at the opposite side."""
+    if len(sides) != 1:
+        return False
+    (side,) = sides
+    is_ink = density > low
+    _, labels = cv2.connectedComponents(is_ink.astype(np.uint8), connectivity=8)
+    of_line = np.isin(labels, labels[is_ink & (cleaned <= low)])
+    return touches(np.rot90(np.where(of_line, cleaned, 0), side + 2))
 
 
 def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[Density, set[int]]:
