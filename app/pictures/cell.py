@@ -34,9 +34,11 @@ _EDGE_ROWS = 0.005
 _INSIDE = 0.5
 _DASHES = 0.4
 
+# About so many columns of a picture tell where a line is.
+_ENOUGH = 300
+
 # Within so many rows below a line, or its thickness, there is paper.
 _BELOW = 4
-
 
 # How near to a side of the picture ink meets it, as a share of the picture.
 _NEAR = 0.01
@@ -147,9 +149,10 @@ def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[
 def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional[SideLine]:
     """Return the straightest line along the top of a picture; None without one."""
     height, width = density.shape
-    zone = (density[: max(3, round(CELL_ZONE * height))] > low).astype(np.uint8)
-    corner = max(1, round(criteria.corner * width))
-    gap = np.ones((1, max(1, round(criteria.gap * width))), np.uint8)
+    across = np.arange(0, width, max(1, width // _ENOUGH))
+    zone = (density[: max(3, round(CELL_ZONE * height)), across] > low).astype(np.uint8)
+    corner = max(1, round(criteria.corner * len(across)))
+    gap = np.ones((1, max(1, round(criteria.gap * len(across)))), np.uint8)
     columns = cv2.morphologyEx(zone.max(axis=0, keepdims=True), cv2.MORPH_CLOSE, gap)
     if columns.mean() <= _INSIDE:
         return None
@@ -157,7 +160,7 @@ def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional
     # Of slopes that fit alike, the least: beyond the top of the picture anything fits.
     for slope in sorted(_SLOPES, key=abs):
         # Each column is moved so that a line of this slope is level.
-        drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+        drop = np.rint(slope * (across - width / 2)).astype(int)
         source = np.arange(len(zone))[:, np.newaxis] + drop
         is_inside = (source >= 0) & (source < len(zone))
         level = np.take_along_axis(zone, source.clip(0, len(zone) - 1), axis=0) | ~is_inside
@@ -178,7 +181,7 @@ def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional
         edge = count_edge_rows(share[row:], criteria.upon)
         fit = (edge if criteria.by_edge else 0), -float(share[row])
         if last - first <= _THICKEST * height + 2 and fit < best:
-            rows = np.arange(height)[:, np.newaxis] - drop
+            rows = np.arange(height)[:, np.newaxis] - np.rint(slope * (np.arange(width) - width / 2))
             # Between two of the slopes, its ends lie a little lower.
             margin = round(_STEP / 4 * width)
             where = rows <= last + margin

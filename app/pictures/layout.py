@@ -385,7 +385,7 @@ def is_margin(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is a strip all along a side of the picture: the dark edge of a scan."""
     left, top, right, bottom = piece.box
     across, down = right - left, bottom - top
-    is_whole_side = (across, down)[across < down] == shape[across > down]
+    is_whole_side = down == shape[0] if down > across else across == shape[1]
     return piece.touches == 3 and is_whole_side and piece.area > _FILLED * across * down
 
 
@@ -444,7 +444,7 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow
     or the line of a table lies along it.
     """
-    if any(lies(piece, shape) and not lies(main, shape) for lies in (is_margin, is_around_corner)):
+    if is_around_corner(piece, shape) and not is_around_corner(main, shape):
         return True
     if is_beside_frame(piece, shape) and not is_beside_frame(main, shape):
         # In a wide picture, a one at its end is likelier than the line of a table.

@@ -22,9 +22,11 @@ _SLOPES = np.linspace(-0.2, 0.2, 21)
 # how long it must be in all, and how long to be followed farther.
 _RUN = 0.3
 _THICKEST = 0.03
-_THINNEST = 0.4
 _LONGEST_STROKE = 0.6
 _LONG_ENOUGH = 0.4
+
+# How much of its width a line of one pixel leaves, in the reduced picture, to one of the pixels it covers.
+_THINNEST = 0.4
 
 # So many level lines, or upright ones, make ruled paper, unless all are along the sides: a table's cell.
 _RULED = 3
@@ -145,7 +147,6 @@ def find_level_lines(density: Density, low: float) -> Mask:
     scale = min(1.0, _SEARCH_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     covered = cv2.resize((density > low).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    # A line of one pixel, reduced, covers parts of two.
     is_ink = (covered > _THINNEST * scale).astype(np.uint8)
     thickest = max(2, round(_THICKEST * max(size)))
     thin = cv2.subtract(is_ink, cv2.morphologyEx(is_ink, cv2.MORPH_OPEN, np.ones((thickest, 1), np.uint8)))
