@@ -103,10 +103,12 @@ def without_cell_lines(density: Density, low: float) -> tuple[Density, set[int]]
     cleaned, sides = erase_side_lines(density, low, _LINES)
     if len(sides) == 1:
         cleaned, sides = erase_side_lines(density, low, _LONE_LINE)
+    if not sides:
+        return density, sides
     touched = {turns for turns in range(4) if touches(np.rot90(cleaned, turns))}
-    is_tight = len(touched - sides) >= 2 or spans(density, cleaned, sides, low)
+    is_tight = len(touched - sides) >= 2 or (len(sides) == 1 and spans(density, cleaned, min(sides), low))
     least = {1: _LEFT_BY_ONE, 4: _LEFT_BY_ALL}.get(len(sides), 0)
-    if not sides or is_tight or cleaned.sum() < least * density.sum():
+    if is_tight or cleaned.sum() < least * density.sum():
         return density, set()
     return np.ascontiguousarray(cleaned), sides
 
@@ -116,11 +118,8 @@ def touches(density: Density) -> bool:
     return bool((density[: 1 + round(_NEAR * len(density))] > 0.5).any())
 
 
-def spans(density: Density, cleaned: Density, sides: set[int], low: float) -> bool:
-    """Whether a stroke begins at what was taken for the only line, and ends at the opposite side."""
-    if len(sides) != 1:
-        return False
-    (side,) = sides
+def spans(density: Density, cleaned: Density, side: int, low: float) -> bool:
+    """Whether a stroke begins at what was taken for a line along a side, and ends at the opposite one."""
     is_ink = density > low
     _, labels = cv2.connectedComponents(is_ink.astype(np.uint8), connectivity=8)
     of_line = np.isin(labels, labels[is_ink & (cleaned <= low)])

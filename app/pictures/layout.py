@@ -367,7 +367,11 @@ def is_along_frame(piece: Piece) -> bool:
 def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
     """Whether a piece cannot be writing, seen alone, in a picture of that shape."""
     short = min(shape)
-    if is_along_frame(piece) or is_margin(piece, shape) or (piece.touches and piece.width > thickest * short):
+    if (
+        is_along_frame(piece)
+        or is_dark_edge(piece, shape)
+        or (piece.touches and piece.width > thickest * short)
+    ):
         return True
     return not piece.is_stroke and piece.side > 0.02 * short
 
@@ -381,7 +385,7 @@ def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
     return is_level or is_upright
 
 
-def is_margin(piece: Piece, shape: tuple[int, ...]) -> bool:
+def is_dark_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is a strip all along a side of the picture: the dark edge of a scan."""
     left, top, right, bottom = piece.box
     across, down = right - left, bottom - top
