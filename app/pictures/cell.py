@@ -34,6 +34,8 @@ _EDGE_ROWS = 0.005
 _INSIDE = 0.5
 _DASHES = 0.4
 
+_MOVE = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+
 # About so many columns of a picture tell where a line is.
 _ENOUGH = 300
 
@@ -141,15 +143,16 @@ def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[
                 break
             sides.add(turns)
             side = erase(side, line)
-            cleaned = np.rot90(erase(np.rot90(cleaned, turns), line), -turns)
+        cleaned = np.minimum(cleaned, np.rot90(side, -turns))
     return cleaned, sides
 
 
 def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional[SideLine]:
     """Return the straightest line along the top of a picture; None without one."""
     height, width = density.shape
-    across = np.arange(0, width, max(1, width // _ENOUGH))
-    zone = (density[: max(3, round(CELL_ZONE * height)), across] > low).astype(np.uint8)
+    step = max(1, width // _ENOUGH)
+    zone = (density[: max(3, round(CELL_ZONE * height)), ::step] > low).astype(np.uint8)
+    across = step * np.arange(zone.shape[1])
     corner = max(1, round(criteria.corner * len(across)))
     gap = np.ones((1, max(1, round(criteria.gap * len(across)))), np.uint8)
     columns = cv2.morphologyEx(zone.max(axis=0, keepdims=True), cv2.MORPH_CLOSE, gap)
@@ -158,11 +161,9 @@ def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional
     best, found, edge_rows = (math.inf, 0.0), None, 0
     # Of slopes that fit alike, the least: beyond the top of the picture anything fits.
     for slope in sorted(_SLOPES, key=abs):
-        # Each column is moved so that a line of this slope is level.
-        drop = np.rint(slope * (across - width / 2)).astype(int)
-        source = np.arange(len(zone))[:, np.newaxis] + drop
-        is_inside = (source >= 0) & (source < len(zone))
-        level = np.take_along_axis(zone, source.clip(0, len(zone) - 1), axis=0) | ~is_inside
+        # Each column is moved so that a line of this slope is level; beyond the picture, lines may go on.
+        shear = np.array([[1, 0, 0], [slope * step, 1, -slope * width / 2]])
+        level = cv2.warpAffine(zone, shear, zone.shape[::-1], flags=_MOVE, borderValue=1)
         is_dashed = level.mean(axis=1) > _DASHES
         level = cv2.morphologyEx(level, cv2.MORPH_CLOSE, gap)
         reaches = level[:, :corner].any(axis=1) & level[:, -corner:].any(axis=1)
@@ -173,7 +174,8 @@ def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional
         above, below = np.flatnonzero(share[:row] < 0.5), np.flatnonzero(share[row:] < 0.5)
         first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
         # Half a picture that is dark to its side is no line: it goes on below.
-        seen = level[row] & is_inside[row]
+        place = row + slope * (across - width / 2)
+        seen = level[row] & (place >= 0) & (place < len(zone))
         goes_on = (seen & level[last : last + max(_BELOW, last - first)]).sum(axis=1)
         if goes_on.size and goes_on.min() > criteria.upon * seen.sum():
             continue
