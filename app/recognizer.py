@@ -38,14 +38,18 @@ _DIGIT_COST = 0.3
 _INK_WEIGHT = 1.5
 _SCORE_WEIGHT, _SUREST = 1.75, 2.5
 
+# What may be several digits that touch, or a part of one, costs so much for each unit of sureness below the
+# second number; and so much for each time that it is wider than the fourth in heights.
+_UNSURE, _SURE, _WIDER, _WIDE = 4.0, 3.0, 5.0, 1.0
+
 # So many doubts are spelt out; a picture of a carpet would give dozens.
 _MOST_DOUBTS = 4
 
 # The sureness below which a line of writing beside others is none: an edge of the desk, a smear.
 _CRUMB = 0.5
 
-# What each digit but the first costs in pictures with sides of at most so many pixels that are not wide.
-_FURTHER_DIGIT, _SMALL_SIDE = 1.0, 128
+# What each digit but the first costs in pictures that seldom show a number.
+_FURTHER_DIGIT = 1.0
 
 
 @dataclass(frozen=True)
@@ -192,14 +196,18 @@ class Recognizer:
         """Return the reading of the guess whose ink looks and reads best, given [K, 10] logits of each."""
         best: Optional[tuple[float, Guess, NDArray[np.float32], list[int], int]] = None
         for guess, rows in zip(page.guesses, logits):
-            costs = -np.log(softmax(rows).max(axis=1)) + [cut.strangeness for cut in guess.candidates]
-            chosen = [pick_one(guess, costs)] if self._single else cut_lines(guess, costs)
-            sureness = np.minimum(scores_of(rows[chosen]) / max(self._least_score, 1.0), _SUREST)
+            costs = -np.log(softmax(rows).max(axis=1)) + [cut.way.strangeness for cut in guess.candidates]
+            all_sureness = scores_of(rows) / max(self._least_score, 1.0)
+            if self._single:
+                chosen = [pick_one(guess, costs)]
+            else:
+                chosen = cut_lines(guess, costs + touching_costs(guess, all_sureness))
+            sureness = np.minimum(all_sureness[chosen], _SUREST)
             kept = without_crumbs([guess.candidates[index].line for index in chosen], sureness)
             left_out = len(chosen) - len(kept)
             chosen, sureness = [chosen[index] for index in kept], sureness[kept]
             merit = _INK_WEIGHT * guess.likelihood + float((_SCORE_WEIGHT * sureness - costs[chosen]).mean())
-            if is_for_one(page.size):
+            if page.is_for_one:
                 merit -= _FURTHER_DIGIT * (len(chosen) - 1)
             if best is None or merit > best[0]:
                 best = merit, guess, rows, chosen, left_out
@@ -247,10 +255,15 @@ def _try_to_read(path: Path, keep_stages: bool) -> Union[Page, PictureError]:
         return error
 
 
-def is_for_one(size: tuple[int, int]) -> bool:
-    """Whether a picture of this width and height is so small and narrow that it seldom shows a number."""
-    width, height = size
-    return max(size) <= _SMALL_SIDE and width < 1.5 * height
+def touching_costs(guess: Guess, sureness: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what speaks against each candidate beside others, because digits may touch.
+
+    Several that do may together look like one digit, but seldom like a good one, or a narrow one.
+    """
+    boxes = np.array([cut.way.box for cut in guess.candidates], np.float64)
+    shapes = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
+    costs = _UNSURE * np.maximum(0, _SURE - sureness) + _WIDER * np.maximum(0, shapes - _WIDE)
+    return np.where([cut.way.is_seamed for cut in guess.candidates], costs, 0)
 
 
 def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:
@@ -259,12 +272,12 @@ def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:
     for line, count in enumerate(guess.lines):
         # The cheapest way to read the first 0, 1, ... pieces: its cost and its candidates.
         best: list[tuple[float, list[int]]] = [(0.0, []), *[(np.inf, [])] * count]
-        cuts = [(cut, index) for index, cut in enumerate(guess.candidates) if cut.line == line]
-        for cut, index in sorted(cuts, key=lambda one: one[0].last):
-            before, digits = best[cut.first]
+        ways = [(cut.way, index) for index, cut in enumerate(guess.candidates) if cut.line == line]
+        for way, index in sorted(ways, key=lambda one: one[0].last):
+            before, digits = best[way.first]
             cost = before + float(costs[index]) + _DIGIT_COST
-            if cost < best[cut.last + 1][0]:
-                best[cut.last + 1] = cost, [*digits, index]
+            if cost < best[way.last + 1][0]:
+                best[way.last + 1] = cost, [*digits, index]
         chosen += best[count][1]
     return chosen
 
@@ -285,7 +298,8 @@ def without_crumbs(lines: Sequence[int], sureness: NDArray[np.float64]) -> list[
 def pick_one(guess: Guess, costs: NDArray[np.float64]) -> int:
     """Return the candidate that is the only digit: it reads well and is not much smaller than the others."""
     sides = np.array([_longest_side(cut.digit.box) for cut in guess.candidates])
-    return int(np.argmin(costs - 2 * np.log(sides / sides.max())))
+    is_part = [cut.way.is_part for cut in guess.candidates]
+    return int(np.argmin(np.where(is_part, np.inf, costs - 2 * np.log(sides / sides.max()))))
 
 
 def _longest_side(box: Box) -> int:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import zip_longest
+from itertools import cycle, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
@@ -130,7 +130,7 @@ def simulate(arguments: argparse.Namespace, folder: Path) -> list[Sample]:
     digits = load_digits(arguments.data_dir, arguments.split)
     samples = []
     for kind in kinds:
-        count = arguments.count if kind != LARGE else -(-arguments.count // 10)
+        count = arguments.count if kind != LARGE else -(-arguments.count // 4)
         started = time.perf_counter()
         samples += [Sample(*one) for one in write_set(folder, [kind], count, digits, arguments.seed)]
         say(f"{kind}: {count} pictures made in {time.perf_counter() - started:.1f} s")
@@ -326,13 +326,14 @@ def measure(*command: object) -> dict[str, Any]:
     return measured
 
 
-def measure_large(large: Path, small: Path, checkpoint: Path, rounds: int) -> list[Finding]:
-    """Return what a 12-megapixel photo costs predict.py beyond a small picture, in processes in turn."""
+def measure_large(large: Sequence[Path], small: Path, checkpoint: Path, rounds: int) -> list[Finding]:
+    """Return what 12-megapixel photos, one a round, cost predict.py beyond a small picture, in turn."""
+    photos = cycle(large)
 
     def side(path: Path) -> dict[str, Any]:
         return measure("predict.py", "--checkpoint", checkpoint.resolve(), path.resolve())
 
-    sides = {"large": lambda: side(large), "small": lambda: side(small)}
+    sides = {"large": lambda: side(next(photos)), "small": lambda: side(small)}
     measured = common.alternate(rounds, sides, "seconds")
     seconds = [one["large"]["seconds"] - one["small"]["seconds"] for one in measured]
     memory = [(one["large"]["peak_memory"] - one["small"]["peak_memory"]) / 2**20 for one in measured]
@@ -418,7 +419,8 @@ def main() -> int:
         large = [sample.path for sample in samples if sample.source == LARGE]
         if large:
             small = common.REPOSITORY / "data" / "samples" / "6_small_palette.gif"
-            findings += measure_large(large[-1], small, checkpoint, 1 if arguments.quick else 5)
+            rounds = 1 if arguments.quick else max(5, len(large))
+            findings += measure_large(large, small, checkpoint, rounds)
         draw(folder / "pictures.png", outcomes, images)
         print(tabulate(sources))
         write(folder, findings, outcomes, arguments)

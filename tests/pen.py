@@ -20,6 +20,9 @@ FINENESS = 4
 SHAPE_KEPT = 0.85
 """The least correlation of a digit with its strokes drawn in one width that is not called a blob."""
 
+DEEPEST = 0.1
+"""How far into one another digits of a number reach at most that touch, as a share of their height."""
+
 _NEIGHBOURS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 
 
@@ -103,25 +106,50 @@ def choose_digits(digits: Digits, count: int, rng: np.random.Generator) -> tuple
 
 
 def lay_out(
-    lines: Sequence[Sequence[Strokes]], pen: Pen, severity: float, rng: np.random.Generator
+    lines: Sequence[Sequence[Strokes]],
+    pen: Pen,
+    severity: float,
+    rng: np.random.Generator,
+    *,
+    touching: bool = False,
 ) -> Strokes:
-    """Return lines of digits, each about 1.0 high, of one pen; sizes, gaps and base line vary a little."""
+    """Return lines of digits, each about 1.0 high, of one pen; sizes, gaps and base line vary a little.
+
+    If they are `touching`, neighbours do that need not be pushed far into one another.
+    """
     width = rng.uniform(pen.thinnest, pen.thickest)
     leading = rng.uniform(1.35, 1.9)
     gap = rng.uniform(0.12, 0.5) if severity < 0.5 else rng.choice([0.06, 0.2, 0.8])
     placed = []
     for number, line in enumerate(lines):
         x = rng.uniform(0, 0.3)
-        for strokes in line:
+        for index, strokes in enumerate(line):
             size = rng.uniform(1 - 0.15 * severity, 1 + 0.1 * severity) if len(line) > 1 else 1.0
             written = strokes.with_pen(width / size / 2, pen.pressure)
-            left, _, right, bottom = written.box()
+            left, _, _, bottom = written.box()
             y = number * leading + rng.normal(0, 0.03) * severity - bottom * size
-            placed.append(written.placed(size, x - left * size, y))
-            x += (right - left) * size + gap * rng.uniform(0.7, 1.4)
+            digit = written.placed(size, x - left * size, y)
+            if touching and index:
+                near = digit.placed(1.0, touch(placed[-1], digit) - rng.uniform(0, 0.6) * width, 0)
+                is_apart = near.box()[0] > placed[-1].box()[2] - DEEPEST
+                digit = near if is_apart else digit
+            placed.append(digit)
+            x = digit.box()[2] + gap * rng.uniform(0.7, 1.4)
     together = join(placed)
     left, top, _, _ = together.box()
     return together.placed(1.0, -left, -top)
+
+
+def touch(left: Strokes, right: Strokes) -> float:
+    """Return how far strokes have to move to the right, if negative to the left, to touch others there.
+
+    If they would pass above or below them, they end at the middle of the others.
+    """
+    apart = left.points[:, None] - right.points[None]
+    reach = left.radii[:, None] + right.radii[None]
+    shifts = apart[..., 0] + np.sqrt(np.maximum(np.square(reach) - np.square(apart[..., 1]), 0))
+    middle = (left.box()[0] + left.box()[2]) / 2 - right.box()[0]
+    return float(shifts.max(initial=middle, where=np.abs(apart[..., 1]) < reach))
 
 
 def trace(image: NDArray[np.uint8]) -> Strokes:

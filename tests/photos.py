@@ -562,12 +562,18 @@ def make_photo(
 
 
 def make_number(
-    changes: dict[str, object], severity: float, digits: Digits, rng: np.random.Generator
+    changes: dict[str, object],
+    severity: float,
+    digits: Digits,
+    rng: np.random.Generator,
+    *,
+    touching: bool = False,
 ) -> tuple[bytes, str, str]:
     """Return a photo of a number of four digits."""
     look = look_of(changes, severity, rng)
     strokes, text = choose_digits(digits, 4, rng)
-    return photograph(lay_out([strokes], PENS[look.pen], severity, rng), look, rng), ".jpg", text
+    written = lay_out([strokes], PENS[look.pen], severity, rng, touching=touching)
+    return photograph(written, look, rng), ".jpg", text
 
 
 def make_lines(severity: float, digits: Digits, rng: np.random.Generator) -> tuple[bytes, str, str]:
@@ -626,6 +632,7 @@ KINDS: dict[str, Maker] = {
     **{f"cell/{style}": partial(make_cell, style) for style in CELLS},
     **{f"small/{style}": partial(make_small, style) for style in SMALL},
     **{f"number/{name}": partial(make_number, changes) for name, changes in NUMBERS.items()},
+    "number/touching": partial(make_number, {"height": (0.15, 0.2, 0.3)}, touching=True),
     "number/two-lines": make_lines,
     **{f"none/{name}": partial(make_scrawl, name) for name in ("scribble", "letter", "symbol", "turned")},
     "none/blank": make_blank,

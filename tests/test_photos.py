@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -60,6 +61,17 @@ def test_every_kind_is_an_image_file_with_its_label_and_its_ink(kind: str) -> No
         assert picture.text
         assert set(picture.text) <= set("70\n")
         assert np.ptp(np.asarray(image.convert("RGBA"), np.int16), axis=(0, 1)).max() > 20
+
+
+def test_digits_touch_where_they_should() -> None:
+    strokes, _ = pen.choose_digits(DIGITS, 6, np.random.default_rng(1))
+    for is_touching in (False, True):
+        written = pen.lay_out(
+            [strokes], photos.PENS["ink"], 0.2, np.random.default_rng(2), touching=is_touching
+        )
+        ink = np.asarray(pen.draw(written.placed(100, 10, 10), (800, 200))) > 127
+        pieces = cv2.connectedComponents(ink.astype(np.uint8), connectivity=8)[0] - 1
+        assert pieces < 6 if is_touching else pieces == 6
 
 
 def test_a_number_has_four_digits_and_two_lines_have_two_to_six_each() -> None:

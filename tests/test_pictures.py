@@ -44,7 +44,12 @@ def best_digits(page: Page) -> list[DigitImage]:
     """Return the pieces of the likeliest guess, each taken for a digit."""
     if not page.guesses:
         return []
-    return [cut.digit for cut in page.guesses[0].candidates if cut.first == cut.last]
+    pieces: dict[tuple[int, int], DigitImage] = {}
+    for cut in page.guesses[0].candidates:
+        if not cut.way.is_part:
+            # The first that begins at a piece is that piece alone.
+            pieces.setdefault((cut.line, cut.way.first), cut.digit)
+    return list(pieces.values())
 
 
 def find_digits(grey: NDArray[Any]) -> list[DigitImage]:

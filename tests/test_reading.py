@@ -115,6 +115,26 @@ def test_a_digit_that_touches_the_line_of_its_cell_is_read_without_it(
     assert share_right(read, labels) >= 0.9
 
 
+def test_digits_that_touch_are_read_one_by_one(recognizer: Recognizer, tmp_path: Path) -> None:
+    images, labels = make_strokes(60, seed=31)
+    pictures, numbers = [], []
+    for first in range(0, 60, 3):
+        digits = [to_side(cut_out(image), 60) for image in images[first : first + 3]]
+        number = np.zeros((100, 240), np.uint8)
+        right = 20
+        for digit in digits:
+            digit = digit[:, : 240 - right]
+            height, width = digit.shape
+            number[80 - height : 80, right : right + width] |= digit
+            ink = np.flatnonzero((number > 60).any(axis=0))
+            # The next one begins where this one ends, less a little of the stroke.
+            right = int(ink[-1]) - 3
+        pictures.append(number)
+        numbers.append("".join(map(str, labels[first : first + 3])))
+    read = texts(recognizer, tmp_path, pictures)
+    assert np.mean([text == number for text, number in zip(read, numbers)]) >= 0.5
+
+
 def test_digits_stretched_to_a_square_are_read_but_for_ones(recognizer: Recognizer, tmp_path: Path) -> None:
     images, labels = make_strokes(60, seed=6)
     read = texts(recognizer, tmp_path, [to_square(cut_out(image)) for image in images])

@@ -23,12 +23,11 @@ _MOST_FOUND = 400
 _SKIP, _WIDEST_SKIP = 0.04, 0.2
 
 # Shares of the height of the tallest digit: what is smaller is no digit of its own, or if it is so wide, what
-# is lower; how far a detached stroke (the bar of a five) may be from its digit; how far apart two halves of
-# one digit may be.
+# is lower; how far a detached stroke (the bar of a five) may be from its digit; how far one half of a digit
+# may be above the other.
 _SMALLEST_DIGIT = 0.45
 _WIDE_DIGIT, _LOWEST_DIGIT = 0.7, 0.3
 _DETACHED, _FAR_DETACHED = 0.2, 0.6
-_HALVES_GAP = 0.3
 _STACKED_GAP = 0.12
 
 # How large what a box encloses must be, as a share of its longer side, and how wide its lines may be, and how
@@ -67,9 +66,6 @@ _FILLED = 0.9
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
-
-# Two halves of a digit are together at most this wide, as a share of their height.
-_WIDEST_DIGIT = 1.3
 
 
 @dataclass(frozen=True)
@@ -600,28 +596,6 @@ def _overlap(first: Piece, second: Piece) -> float:
     """Return how much of the lower one's height two pieces share."""
     shared = min(first.box[3], second.box[3]) - max(first.box[1], second.box[1])
     return shared / min(first.height, second.height)
-
-
-def may_be_one(pieces: Sequence[Piece]) -> bool:
-    """Whether neighbours may be parts of one digit: together not too wide, and close."""
-    whole = join(pieces)
-    gaps = [second.box[0] - first.box[2] for first, second in zip(pieces, pieces[1:])]
-    is_close = all(distance <= _HALVES_GAP * whole.height for distance in gaps)
-    return len(pieces) == 1 or (is_close and whole.box[2] - whole.box[0] <= _WIDEST_DIGIT * whole.height)
-
-
-def strangeness(pieces: Sequence[Piece]) -> float:
-    """Return what speaks against neighbours being one digit, in the measure of a negative log-probability.
-
-    Two pieces of a digit seldom are both nearly as tall as the digit, and then not far apart.
-    """
-    whole = join(pieces)
-    price = 0.0
-    for first, second in zip(pieces, pieces[1:]):
-        shorter = min(first.height, second.height) / whole.height
-        apart = (second.box[0] - first.box[2]) / whole.height
-        price += max(0.0, 1 + 8 * apart) * max(0.0, shorter - 0.5) * 4
-    return price
 
 
 def with_margin(box: Box, labels: NDArray[np.int32], margin: int = 2) -> Box:

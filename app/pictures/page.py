@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from app.datasets import SIDE
 from app.pictures.ink import align_channels
 from app.pictures.judge import is_paper, stroke_length, writing
-from app.pictures.layout import Box, Piece, join, may_be_one, strangeness, with_margin
+from app.pictures.layout import Box, with_margin
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import Pixels, open_picture, reduce_to, to_grey
+from app.pictures.parting import MOST_PARTED, Part, Way, find_ways, part
 from app.pictures.search import DOUBTFUL, TINY, Found, Picture, all_ink, charge_unread, likeliest, search_all
 from app.pictures.sheet import cover_desk
 
@@ -41,6 +42,10 @@ _CLEAR = -0.05
 # frame is often full of ink.
 _SMALL_PICTURE = 300
 
+# With sides of at most so many pixels, a picture seldom shows a number, but if it is so many times as wide as
+# tall.
+_SMALL_SIDE, _NUMBER = 128, 1.5
+
 # What is taken off the likelihood in a tiny picture if all ink is left unread, for less of it less.
 _UNREAD_TINY = 2.0
 
@@ -54,9 +59,6 @@ _LESS_LIKELY = 0.5
 # this, as paper is; nor of their length what has less than this share of the strongest contrast: noise.
 _UNLIKELY, _FAINTER = 1.0, 0.6
 
-# Pieces of ink that one digit may have fallen into.
-_MOST_PIECES = 4
-
 
 class DigitImage(NamedTuple):
     """One digit of a picture, ready for the network."""
@@ -69,15 +71,11 @@ class DigitImage(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """Pieces `first` to `last` (included) of a line, taken for one digit."""
+    """Some of a line's ink, taken for one digit."""
 
     line: int
-    first: int
-    last: int
+    way: Way
     digit: DigitImage
-
-    strangeness: float
-    """What speaks against these pieces being one digit; 0 for a single piece."""
 
 
 class Guess(NamedTuple):
@@ -87,10 +85,10 @@ class Guess(NamedTuple):
     """How much its ink looks like writing before anything is read: the logarithm of a share, at most 0."""
 
     lines: tuple[int, ...]
-    """How many pieces each line of writing has."""
+    """How many parts each line of writing has."""
 
     candidates: tuple[Candidate, ...]
-    """All ways to take pieces that follow one another for a digit."""
+    """All ways to take parts that follow one another for a digit."""
 
     stages: dict[str, NDArray[Any]]
     """The picture after each stage, by its name, if they were to be kept."""
@@ -102,6 +100,12 @@ class Page(Picture):
 
     guesses: tuple[Guess, ...] = ()
     """Likeliest first; none if the picture holds no ink."""
+
+    @property
+    def is_for_one(self) -> bool:
+        """Whether the picture is so small and narrow that it seldom shows a number."""
+        width, height = self.size
+        return max(self.size) <= _SMALL_SIDE and width < _NUMBER * height
 
 
 def read_page(path: Path, keep_stages: bool = False) -> Page:
@@ -130,7 +134,8 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         untouched = as_in_mnist(to_grey(fine))
         if untouched is not None:
             digit = DigitImage(untouched, ink_box(untouched > 0))
-            return [Guess(0.0, (1,), (Candidate(0, 0, 0, digit, 0.0),), {})]
+            way = Way(0, 0, (), digit.box, 0.0, is_seamed=False, is_part=False)
+            return [Guess(0.0, (1,), (Candidate(0, way, digit),), {})]
     prepared, found = search_sheet(fine, page)
     # What is in a box drawn round digits is no blob with holes in the shape of digits.
     boxed = [one for one in found if one.layout.boxes]
@@ -192,6 +197,8 @@ def is_mostly_light(pixels: Pixels) -> bool:
 
 def to_guess(found: Found, likelihood: float, fine: Pixels, page: Page, keep_stages: bool) -> Guess:
     """Return what the recogniser needs of the ink found: an image for each digit it may be read as."""
+    parts, labels = part(found.layout.lines, found.layout.labels, most=0 if page.is_for_one else MOST_PARTED)
+    found = found._replace(layout=replace(found.layout, labels=labels))
     stages: dict[str, NDArray[Any]] = {}
     if keep_stages:
         paper = found.ink.paper
@@ -199,62 +206,66 @@ def to_guess(found: Found, likelihood: float, fine: Pixels, page: Page, keep_sta
             "paper": 255 - paper if found.ink.light_on_dark else paper,
             "ink": np.clip(found.ink.density / found.full, 0, 1),
             "without lines": np.clip(found.density, 0, 1),
-            "pieces": found.layout.labels,
+            "pieces": labels,
         }
     with page.stage("normalise"):
-        candidates = tuple(find_candidates(found, fine, page.size))
-    return Guess(likelihood, tuple(map(len, found.layout.lines)), candidates, stages)
+        candidates = tuple(find_candidates(found, parts, fine, page.size))
+    lines = tuple(sum(map(len, line)) for line in parts)
+    return Guess(likelihood, lines, candidates, stages)
 
 
-def find_candidates(found: Found, fine: Pixels, size: tuple[int, int]) -> Iterator[Candidate]:
-    """Yield all ways to take up to `_MOST_PIECES` neighbours of a line for one digit."""
-    for number, line in enumerate(found.layout.lines):
-        for first in range(len(line)):
-            for last in range(first, min(len(line), first + _MOST_PIECES)):
-                pieces = line[first : last + 1]
-                if not may_be_one(pieces):
-                    break
-                digit = to_digit(pieces, found, fine, size)
-                yield Candidate(number, first, last, digit, strangeness(pieces))
+def find_candidates(
+    found: Found, parts: Sequence[Sequence[Sequence[Part]]], fine: Pixels, size: tuple[int, int]
+) -> Iterator[Candidate]:
+    """Yield all ways to take ink for digits, but for parts in which there is nothing but noise."""
+    for number, (line, own) in enumerate(zip(found.layout.lines, parts)):
+        for way in find_ways(line, own):
+            ink = cut_out_sharply(way, found, fine)
+            if ink.any():
+                yield Candidate(number, way, DigitImage(normalise(ink), to_box(way.box, found, size)))
 
 
-def to_digit(pieces: Sequence[Piece], found: Found, fine: Pixels, size: tuple[int, int]) -> DigitImage:
-    """Return pieces of ink as one digit; `size` is the width and height of the picture in its file."""
-    whole = join(pieces)
-    left, top, right, bottom = whole.box
+def to_box(box: Box, found: Found, size: tuple[int, int]) -> Box:
+    """Return a box in pixels of the picture in its file, `size` being its width and height."""
+    left, top, right, bottom = box
     height, width = found.layout.labels.shape
     across, down = size[0] / width, size[1] / height
-    box = (
+    return (
         int(left * across),
         int(top * down),
         min(size[0], int(np.ceil(right * across))),
         min(size[1], int(np.ceil(bottom * down))),
     )
-    ink = cut_out(whole, found)
-    if max(right - left, bottom - top) < _SMALL_DIGIT and fine.shape[:2] != (height, width):
-        finer = cut_out_finer(whole, found, fine)
+
+
+def cut_out_sharply(way: Way, found: Found, fine: Pixels) -> Density:
+    """Return the density of one digit's ink, of a small digit as the finer picture has it."""
+    left, top, right, bottom = way.box
+    ink = cut_out(way, found)
+    if max(right - left, bottom - top) < _SMALL_DIGIT and fine.shape[:2] != found.layout.labels.shape:
+        finer = cut_out_finer(way, found, fine)
         ink = finer if finer.any() else ink
-    return DigitImage(normalise(ink), box)
+    return ink
 
 
-def cut_out(whole: Piece, found: Found) -> Density:
+def cut_out(way: Way, found: Found) -> Density:
     """Return the density of one digit's ink, with its soft edges, and nothing of its neighbours'."""
-    left, top, right, bottom = with_margin(whole.box, found.layout.labels)
+    left, top, right, bottom = with_margin(way.box, found.layout.labels)
     labels, density = found.layout.labels[top:bottom, left:right], found.density[top:bottom, left:right]
-    own = np.isin(labels, whole.labels)
+    own = np.isin(labels, way.labels)
     reach = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     is_kept = reach & (own | (labels == 0)) & (density > max(found.ink.floor / found.full, _GRAIN))
     return np.where(is_kept, np.clip(density, 0, 1), 0).astype(np.float32)
 
 
-def cut_out_finer(whole: Piece, found: Found, fine: Pixels) -> Density:
+def cut_out_finer(way: Way, found: Found, fine: Pixels) -> Density:
     """Return the same as `cut_out`, measured again in the picture before it was reduced."""
     labels = found.layout.labels
-    left, top, right, bottom = with_margin(whole.box, labels)
+    left, top, right, bottom = with_margin(way.box, labels)
     across, down = fine.shape[1] / labels.shape[1], fine.shape[0] / labels.shape[0]
     part = fine[round(top * down) : round(bottom * down), round(left * across) : round(right * across)]
     size = part.shape[1], part.shape[0]
     paper = cv2.resize(found.ink.paper[top:bottom, left:right], size, interpolation=cv2.INTER_LINEAR)
     density = found.ink.measure(part, paper.reshape(part.shape)) / found.full
-    is_own = cv2.resize(cut_out(whole, found), size, interpolation=cv2.INTER_LINEAR) > 0.5 * _GRAIN
+    is_own = cv2.resize(cut_out(way, found), size, interpolation=cv2.INTER_LINEAR) > 0.5 * _GRAIN
     return np.where(is_own & (density > _GRAIN), np.clip(density, 0, 1), 0).astype(np.float32)
