@@ -116,6 +116,41 @@ def test_a_rim_much_paler_than_what_is_in_it_is_no_box(shade: int, boxes: int) -
     assert lay_out(picture).boxes == boxes
 
 
+def dash(picture: Picture, corners: list[tuple[int, int]], length: int, pen: int) -> None:
+    """Draw dashes from corner to corner, as long as the gaps between them."""
+    for start, end in zip(corners, corners[1:]):
+        way = np.subtract(end, start)
+        count = round(float(np.hypot(*way)) / length)
+        for number in range(0, count, 2):
+            first, last = np.add(start, way * number / count), np.add(start, way * (number + 1) / count)
+            cv2.line(picture, first.astype(int).tolist(), last.astype(int).tolist(), 255, pen)
+
+
+@pytest.mark.parametrize(
+    ("corners", "boxes"),
+    [([(60, 40), (240, 44), (236, 260), (56, 256), (60, 40)], 1), ([(60, 40), (240, 44), (236, 260)], 0)],
+    ids=["all round", "not all round"],
+)
+def test_dashes_all_round_a_digit_are_a_box(corners: list[tuple[int, int]], boxes: int) -> None:
+    picture = np.zeros((300, 300), np.uint8)
+    write_four(picture, 110, 90, 120, 8)
+    dash(picture, corners, 12, 4)
+    layout = lay_out(picture)
+    assert layout.boxes == boxes
+    if boxes:
+        assert boxes_of(layout) == [[(106, 86, 211, 215)]]
+
+
+def test_a_broken_zero_is_no_dashed_box() -> None:
+    picture = np.zeros((300, 300), np.uint8)
+    for start in range(0, 360, 30):
+        cv2.ellipse(picture, (150, 150), (60, 90), 0, start, start + 20, 255, 12)
+    layout = lay_out(picture)
+    assert layout.boxes == 0
+    ((whole,),) = boxes_of(layout)
+    assert whole[3] - whole[1] > 180
+
+
 def test_what_is_broad_may_be_a_shadow_and_strokes_are_none() -> None:
     ink = np.zeros((150, 200), bool)
     ink[:, :20] = True

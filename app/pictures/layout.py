@@ -37,6 +37,10 @@ _BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.15, 5
 _OPEN = 0.15
 _RIM = 0.7
 
+# A dashed box has so many dashes at least, all shorter than this share of the digit in it, and about as long
+# as the median, to within this factor.
+_LEAST_DASHES, _DASH, _LONGEST_DASH = 8, 0.35, 2.5
+
 # One digit in scattered pieces is at most so many times as long as the longest of them, and so many times as
 # wide as tall.
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
@@ -222,11 +226,14 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     pieces = [piece for piece in pieces if piece.side > 2 or piece.length > 0.3 * pieces[0].length]
     if not pieces:
         return Layout(labels, (), ())
-    boxes = enclosing(labels, pieces)
+    boxes, dashes = enclosing(labels, pieces), find_dashes(labels, pieces)
     clutter = tuple(
-        piece.labels[0] for piece in pieces if piece in boxes or is_no_stroke(piece, labels.shape, thickest)
+        piece.labels[0]
+        for piece in pieces
+        if piece in boxes or piece in dashes or is_no_stroke(piece, labels.shape, thickest)
     )
-    dropped = {*boxes, *find_underlines(pieces), *find_rods(pieces[:_MOST_RODS])}
+    dropped = {*boxes, *dashes, *find_underlines(pieces), *find_rods(pieces[:_MOST_RODS])}
+    boxes += [join(dashes)] if dashes else []
     pieces = [piece for piece in pieces if piece not in dropped]
     shadows = find_shadows(labels, density, pieces[:_MOST_SHADOWS])
     main = choose_main(pieces, clutter, labels.shape)
@@ -286,6 +293,30 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
         if any(piece.labels[0] in enclosed for piece in inside):
             found.append(outer)
     return found
+
+
+def find_dashes(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
+    """Return the short pieces that are together a dashed box or a dotted circle around the longest of all."""
+    digit, *others = pieces
+    short = [piece for piece in others if piece.side < _DASH * digit.side]
+    if len(short) < _LEAST_DASHES:
+        return []
+    sides = np.array([piece.side for piece in short])
+    longest = _LONGEST_DASH * float(np.median(sides))
+    short = [piece for piece in short if longest / _LONGEST_DASH**2 < piece.side < longest]
+    ink = np.isin(labels, [piece.labels[0] for piece in short]).astype(np.uint8)
+    reach = 1 + 2 * round(float(np.median(sides)) / 2)
+    _, rings = cv2.connectedComponents(cv2.dilate(ink, np.ones((reach, reach), np.uint8)), connectivity=8)
+    of_ring: dict[int, list[Piece]] = {}
+    for piece in short:
+        left, top, right, bottom = piece.box
+        inside = labels[top:bottom, left:right] == piece.labels[0]
+        of_ring.setdefault(int(rings[top:bottom, left:right][inside][0]), []).append(piece)
+    ring, dashes = max(of_ring.items(), key=lambda one: len(one[1]), default=(0, []))
+    if len(dashes) < _LEAST_DASHES or not is_within(digit, join(dashes)):
+        return []
+    is_around = fill_holes(rings == ring)[labels == digit.labels[0]].all()
+    return dashes if is_around else []
 
 
 def is_within(piece: Piece, outer: Piece) -> bool:
