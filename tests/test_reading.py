@@ -157,6 +157,19 @@ def test_digits_as_tall_as_a_tiny_picture_are_read(
     assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.93
 
 
+def test_zeros_that_touch_one_edge_of_a_tiny_picture_are_read(recognizer: Recognizer, tmp_path: Path) -> None:
+    images, labels = make_strokes(300, seed=43)
+    pictures = []
+    for image in images[labels == 0]:
+        for side in range(2):
+            pads = np.full((2, 2), 2)
+            pads[0, side] = 0
+            pictures.append(np.pad(to_side(cut_out(image), 16), pads.tolist()))
+    read = texts(recognizer, tmp_path, pictures)
+    assert len(read) > 40
+    assert read == ["0"] * len(read)
+
+
 @pytest.mark.parametrize("side", [40, 250])
 def test_digits_cut_out_along_their_edges_are_read_where_the_light_slopes(
     recognizer: Recognizer, tmp_path: Path, side: int

@@ -25,6 +25,9 @@ _THICKEST = 0.03
 _LONGEST_STROKE = 0.6
 _LONG_ENOUGH = 0.4
 
+# In a picture of at most so many pixels, two lines that end inside are the sides of a zero.
+_TINY = 64
+
 # How much of its width a line of one pixel leaves, in the reduced picture, to one of the pixels it covers.
 _THINNEST = 0.4
 
@@ -207,7 +210,8 @@ def _only_lines(straight: Mask) -> Mask:
     ends = (left <= margin).astype(int) + (right >= width - margin)
     is_long = across >= _LONGEST_STROKE * width
     is_long[0] = False
-    is_printed = is_long & ((ends == 2) | (is_long.sum() >= _RULED) | ((ends == 1) & (is_long.sum() >= 2)))
+    may_end_inside = is_long.sum() >= 2 and max(straight.shape) > _TINY
+    is_printed = is_long & ((ends == 2) | (is_long.sum() >= _RULED) | ((ends == 1) & may_end_inside))
     # Beside such lines, their broken remains are lines too, if they are parallel.
     if is_printed.any():
         whole = np.flatnonzero(is_printed)
