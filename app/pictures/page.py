@@ -35,9 +35,6 @@ _SMALL_DIGIT = 80
 # Of the density of full ink: what less is left of the paper's grain around a digit.
 _GRAIN = 0.15
 
-# The likelihood above which a guess is taken at once.
-_CLEAR = -0.05
-
 # In pictures with a shorter side of fewer pixels, both polarities are always tried: it costs little, and the
 # frame is often full of ink.
 _SMALL_PICTURE = 300
@@ -183,8 +180,8 @@ def search_polarities(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
     for light_on_dark in (False, True):
         found += search_all(working, light_on_dark, page)
         # In a small picture or a dark one, crumbs of the paper may look like writing.
-        is_clear = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
-        if is_clear and likeliest(found) > _CLEAR:
+        is_sheet = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
+        if is_sheet and likeliest(found) > DOUBTFUL:
             break
     return fine, found
 
