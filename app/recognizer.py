@@ -38,9 +38,10 @@ _DIGIT_COST = 0.3
 _INK_WEIGHT = 1.5
 _SCORE_WEIGHT, _SUREST = 1.75, 2.5
 
-# What may be several digits that touch, or a part of one, costs so much for each unit of sureness below the
-# second number; and so much for each time that it is wider than the fourth in heights.
-_UNSURE, _SURE, _WIDER, _WIDE = 4.0, 3.0, 5.0, 1.0
+# Where ink may be several digits that touch: what each unit of sureness below `_SURE` costs, and what each
+# height costs by which it is wider than `_WIDE` heights.
+_UNSURE, _SURE = 4.0, 3.0
+_WIDER, _WIDE = 20.0, 1.0
 
 # So many doubts are spelt out; a picture of a carpet would give dozens.
 _MOST_DOUBTS = 4
@@ -243,7 +244,7 @@ class Recognizer:
             "\n".join(lines),
             digits,
             min(scores),
-            _doubt(rankings, scores, self._least_score, left_out),
+            _doubt(rankings, scores, self._least_score, left_out, any(cut.way.is_part for cut in cuts)),
         )
         return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
 
@@ -256,7 +257,7 @@ def _try_to_read(path: Path, keep_stages: bool) -> Union[Page, PictureError]:
 
 
 def touching_costs(guess: Guess, sureness: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what speaks against each candidate beside others, because digits may touch.
+    """Return what speaks against each candidate because digits may touch: 0 for ink without a seam.
 
     Several that do may together look like one digit, but seldom like a good one, or a narrow one.
     """
@@ -270,7 +271,7 @@ def cut_lines(guess: Guess, costs: NDArray[np.float64]) -> list[int]:
     """Return the candidates that take every piece of ink once, at the least cost, in reading order."""
     chosen: list[int] = []
     for line, count in enumerate(guess.lines):
-        # The cheapest way to read the first 0, 1, ... pieces: its cost and its candidates.
+        # The cheapest way to read the first 0, 1, ... parts: its cost and its candidates.
         best: list[tuple[float, list[int]]] = [(0.0, []), *[(np.inf, [])] * count]
         ways = [(cut.way, index) for index, cut in enumerate(guess.candidates) if cut.line == line]
         for way, index in sorted(ways, key=lambda one: one[0].last):
@@ -312,9 +313,16 @@ def _rank(probabilities: NDArray[np.float64]) -> tuple[Candidate, ...]:
 
 
 def _doubt(
-    rankings: Sequence[Sequence[Candidate]], scores: Sequence[float], least_score: float, left_out: int = 0
+    rankings: Sequence[Sequence[Candidate]],
+    scores: Sequence[float],
+    least_score: float,
+    left_out: int = 0,
+    is_parted: bool = False,
 ) -> Optional[str]:
-    """Return why a reading is in doubt: a second digit is likely, a score is low, or ink is left out."""
+    """Return why a reading is in doubt, or None.
+
+    A second digit is likely, a score is low, ink is left out, or digits were parted that touch.
+    """
     doubtful = []
     for (first, second, *_), score in zip(rankings, scores):
         if second.probability >= LIKELY_PROBABILITY:
@@ -324,6 +332,9 @@ def _doubt(
             doubtful.append(f"the {first.digit} hardly looks like a digit")
     if len(doubtful) > _MOST_DOUBTS + 1:
         doubtful[_MOST_DOUBTS:] = [f"and {len(doubtful) - _MOST_DOUBTS} more of {len(rankings)} are in doubt"]
+    if is_parted:
+        # About half of such numbers are read right, and the scores do not tell which.
+        doubtful.append("digits touch one another and may be parted wrongly")
     if left_out:
         doubtful.append("above or below it is ink that hardly looks like digits")
     return ", ".join(doubtful) or None

@@ -34,6 +34,7 @@ _EDGE_ROWS = 0.005
 _INSIDE = 0.5
 _DASHES = 0.4
 
+# How columns are moved: each pixel comes whole from where the matrix says.
 _MOVE = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
 
 # About so many columns of a picture tell where a line is.

@@ -140,16 +140,19 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     found = [one for one in found if not is_paper(writing(one.layout))] or found
     # Of writing and noise, writing stands out more; of digits and the crumbs of some, the digits are longer.
     least = likeliest(found) - _UNLIKELY
-    likely = [one for one in found if one.likelihood > least]
+    is_likely = [one.likelihood > least for one in found]
+    likely = [one for one, is_so in zip(found, is_likely) if is_so]
     most = max((one.contrast for one in likely), default=1.0)
     clearest = [one for one in likely if one.contrast > _FAINTER * most]
     longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
     if max(page.size) <= TINY:
         found = [charge_unread(one, all_ink(one), _UNREAD_TINY) for one in found]
     guesses = []
-    for one in found:
+    for one, may_touch in zip(found, is_likely):
         share = min(1.0, one.contrast / most) * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
-        guess = to_guess(one, one.likelihood + 0.5 * float(np.log(share)), prepared, page, keep_stages)
+        likelihood = one.likelihood + 0.5 * float(np.log(share))
+        most_parted = MOST_PARTED if may_touch and not page.is_for_one else 0
+        guess = to_guess(one, likelihood, prepared, page, most_parted, keep_stages)
         if keep_stages and prepared is not fine:
             guess = guess._replace(stages={"prepared": prepared, **guess.stages})
         guesses.append(guess)
@@ -192,9 +195,11 @@ def is_mostly_light(pixels: Pixels) -> bool:
     return bool(middle > (dark + light) / 2)
 
 
-def to_guess(found: Found, likelihood: float, fine: Pixels, page: Page, keep_stages: bool) -> Guess:
+def to_guess(
+    found: Found, likelihood: float, fine: Pixels, page: Page, most_parted: int, keep_stages: bool
+) -> Guess:
     """Return what the recogniser needs of the ink found: an image for each digit it may be read as."""
-    parts, labels = part(found.layout.lines, found.layout.labels, most=0 if page.is_for_one else MOST_PARTED)
+    parts, labels = part(found.layout.lines, found.layout.labels, most_parted)
     found = found._replace(layout=replace(found.layout, labels=labels))
     stages: dict[str, NDArray[Any]] = {}
     if keep_stages:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from app.pictures.layout import Box, Piece, fill_holes, join
 from app.pictures.normalise import Density, ink_box
 
-# Pieces of ink that one digit may have fallen into.
+# Pieces of ink that one digit may have fallen into; what is in more of them is no digits that touch.
 _MOST_PIECES = 4
 
 # How far apart two of them may be, and how wide all together, as shares of their height.
@@ -92,6 +92,7 @@ def find_ways(line: Sequence[Piece], parts: Sequence[Sequence[Part]]) -> Iterato
             yield Way(*ends, labels, box, strangeness(pieces), is_seamed, is_part=False)
     for begin, own in zip(begins, parts):
         for first in range(len(own)):
+            # From the first to the last is the whole, which is above.
             for last in range(first, len(own) if first else len(own) - 1):
                 labels, box = join_parts(own[first : last + 1])
                 if last > first and box[2] - box[0] > _WIDEST_DIGIT * (box[3] - box[1]):
