@@ -38,8 +38,9 @@ _OPEN = 0.15
 _RIM = 0.7
 
 # A dashed box has so many dashes at least, all shorter than this share of the digit in it, and about as long
-# as the median, to within this factor.
+# as the median, to within this factor; and thinner than this share of the digit's stroke.
 _LEAST_DASHES, _DASH, _LONGEST_DASH = 8, 0.35, 2.5
+_THIN_DASH = 0.8
 
 # One digit in scattered pieces is at most so many times as long as the longest of them, and so many times as
 # wide as tall.
@@ -316,7 +317,9 @@ def find_dashes(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
     if len(dashes) < _LEAST_DASHES or not is_within(digit, join(dashes)):
         return []
     is_around = fill_holes(rings == ring)[labels == digit.labels[0]].all()
-    return dashes if is_around else []
+    # What is as broad as the stroke in it is a zero of a dry pen, crossed out.
+    is_thin = float(np.median([piece.width for piece in dashes])) < _THIN_DASH * digit.width
+    return dashes if is_around and is_thin else []
 
 
 def is_within(piece: Piece, outer: Piece) -> bool:
