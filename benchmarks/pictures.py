@@ -41,6 +41,8 @@ BANDS = ("mild", "medium", "severe")
 # One digit each, and of these the mean over the kinds counts.
 SINGLE = ("photo", "drawing", "cell", "small")
 LARGE = "photo/12-megapixel"
+# Harder than what the target is for, and reported beside it.
+TOUCHING = "number/touching"
 NO_DIGIT = "none"
 
 SINGLE_TARGET, NUMBER_TARGET = 0.98, 0.93
@@ -269,13 +271,21 @@ def find(sources: Mapping[str, Sequence[Outcome]], *, are_simulated: bool) -> li
         if kinds:
             findings.append(judge(f"{group}: mean over {len(kinds)} kinds", [mean_accuracy(kinds)], "{:.2%}"))
     singles = [one for name, all_ in with_digits.items() if name.split("/")[0] in SINGLE for one in all_]
-    numbers = [one for outcomes in with_digits.values() for one in outcomes if len(one.sample.text) == 4]
+    numbers = [
+        one
+        for name, outcomes in with_digits.items()
+        for one in outcomes
+        if len(one.sample.text) == 4 and name != TOUCHING
+    ]
+    touching = with_digits.get(TOUCHING, ())
     if singles:
         findings.append(judge("one digit", [accuracy(singles)], "{:.2%}", at_least=SINGLE_TARGET))
     if numbers:
         findings.append(
             judge("numbers of four digits", [accuracy(numbers)], "{:.2%}", at_least=NUMBER_TARGET)
         )
+    if touching:
+        findings.append(judge("those whose digits touch", [accuracy(touching)], "{:.2%}"))
     return findings
 
 

@@ -472,11 +472,13 @@ def test_single_digits_and_numbers_have_their_own_targets() -> None:
     outcomes = [outcome("1", "1", "photo/ink")] * 49 + [outcome("1", "", "cell/line")]
     outcomes += [outcome("2024", "2024", "number/ink")] * 9 + [outcome("2024", "202", "number/ink")]
     outcomes += [outcome("12\n34", "", "number/two-lines"), outcome("", "", "none/blank")]
+    outcomes += [outcome("2024", "24", "number/touching"), outcome("2024", "2024", "number/touching")]
     rows = {row.what: row for row in pictures.find(pictures.by_source(outcomes), are_simulated=True)}
     assert (rows["one digit"].measured, rows["one digit"].reached) == ("98.00%", True)
     assert rows["numbers of four digits"].measured == "90.00%"
     assert rows["numbers of four digits"].reached is False
-    assert rows["number: mean over 2 kinds"].measured == "45.00%"
+    assert rows["those whose digits touch"].measured == "50.00%"
+    assert rows["number: mean over 3 kinds"].measured == "46.67%"
 
 
 def test_severity_falls_into_thirds() -> None:
