@@ -41,7 +41,7 @@ _SCORE_WEIGHT, _SUREST = 1.75, 2.5
 # Where ink may be several digits that touch: what each unit of sureness below `_SURE` costs, and what each
 # height costs by which it is wider than `_WIDE` heights.
 _UNSURE, _SURE = 4.0, 3.0
-_WIDER, _WIDE = 20.0, 1.0
+_WIDER, _WIDE = 5.0, 1.0
 
 # So many doubts are spelt out; a picture of a carpet would give dozens.
 _MOST_DOUBTS = 4
