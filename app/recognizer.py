@@ -333,7 +333,7 @@ def _doubt(
     if len(doubtful) > _MOST_DOUBTS + 1:
         doubtful[_MOST_DOUBTS:] = [f"and {len(doubtful) - _MOST_DOUBTS} more of {len(rankings)} are in doubt"]
     if is_parted:
-        # About half of such numbers are read right, and the scores do not tell which.
+        # Many of such numbers are read wrongly, and the scores do not tell which.
         doubtful.append("digits touch one another and may be parted wrongly")
     if left_out:
         doubtful.append("above or below it is ink that hardly looks like digits")

@@ -25,7 +25,7 @@ def pieces_of(picture: Picture) -> tuple[NDArray[np.int32], list[Piece]]:
     return find_pieces(picture > 127, (picture / 255).astype(np.float32))
 
 
-def test_the_best_seam_leads_between_two_rings_that_touch() -> None:
+def test_a_seam_leads_between_two_rings_that_touch() -> None:
     picture = rings(50, 110)
     labels, (whole,) = pieces_of(picture)
     left, top, right, bottom = whole.box

@@ -135,13 +135,18 @@ class Piece:
         return self.is_stroke and self.length > _BENT * self.diagonal
 
 
+def join_boxes(boxes: Sequence[Box]) -> Box:
+    """Return the smallest box around several."""
+    lefts, tops, rights, bottoms = zip(*boxes)
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
 def join(pieces: Sequence[Piece]) -> Piece:
     """Return several pieces as one."""
-    boxes = np.array([piece.box for piece in pieces])
     area = sum(piece.area for piece in pieces)
     return Piece(
         tuple(label for piece in pieces for label in piece.labels),
-        (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()),
+        join_boxes([piece.box for piece in pieces]),
         area,
         sum(piece.mass for piece in pieces),
         sum(piece.width * piece.area for piece in pieces) / area,
@@ -308,12 +313,8 @@ def find_dashes(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
     ink = np.isin(labels, [piece.labels[0] for piece in short]).astype(np.uint8)
     reach = 1 + 2 * round(float(np.median(sides)) / 2)
     _, rings = cv2.connectedComponents(cv2.dilate(ink, np.ones((reach, reach), np.uint8)), connectivity=8)
-    of_ring: dict[int, list[Piece]] = {}
-    for piece in short:
-        left, top, right, bottom = piece.box
-        inside = labels[top:bottom, left:right] == piece.labels[0]
-        of_ring.setdefault(int(rings[top:bottom, left:right][inside][0]), []).append(piece)
-    ring, dashes = max(of_ring.items(), key=lambda one: len(one[1]), default=(0, []))
+    groups = by_area(labels, short, rings)
+    ring, dashes = max(groups.items(), key=lambda one: len(one[1]), default=(0, []))
     if len(dashes) < _LEAST_DASHES or not is_within(digit, join(dashes)):
         return []
     is_around = fill_holes(rings == ring)[labels == digit.labels[0]].all()
@@ -523,12 +524,19 @@ def _near_one_another(labels: NDArray[np.int32], pieces: list[Piece], reach: flo
     # Half the reach around both, two pieces meet.
     around = cv2.distanceTransform(1 - ink, cv2.DIST_L2, 5) <= reach / 2
     _, areas = cv2.connectedComponents(around.astype(np.uint8), connectivity=8)
+    return list(by_area(labels, pieces, areas).values())
+
+
+def by_area(
+    labels: NDArray[np.int32], pieces: list[Piece], areas: NDArray[np.int32]
+) -> dict[int, list[Piece]]:
+    """Return the pieces that lie in each numbered area, int32 [height, width]."""
     groups: dict[int, list[Piece]] = {}
     for piece in pieces:
         left, top, right, bottom = piece.box
         inside = labels[top:bottom, left:right] == piece.labels[0]
         groups.setdefault(int(areas[top:bottom, left:right][inside][0]), []).append(piece)
-    return list(groups.values())
+    return groups
 
 
 def gap(first: Box, second: Box, sideways: float = 1.0) -> float:

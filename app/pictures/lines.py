@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.pictures.cell import CELL_ZONE, DARKER, STRIP, bridge, without_cell_lines
 from app.pictures.normalise import Density
+from app.pictures.opening import TINY
 
 Mask = NDArray[np.uint8]
 """uint8 [height, width]: 1 where something is, else 0."""
@@ -24,9 +25,6 @@ _RUN = 0.3
 _THICKEST = 0.03
 _LONGEST_STROKE = 0.6
 _LONG_ENOUGH = 0.4
-
-# In a picture of at most so many pixels, two lines that end inside are the sides of a zero.
-_TINY = 64
 
 # How much of its width a line of one pixel leaves, in the reduced picture, to one of the pixels it covers.
 _THINNEST = 0.4
@@ -210,7 +208,8 @@ def _only_lines(straight: Mask) -> Mask:
     ends = (left <= margin).astype(int) + (right >= width - margin)
     is_long = across >= _LONGEST_STROKE * width
     is_long[0] = False
-    may_end_inside = is_long.sum() >= 2 and max(straight.shape) > _TINY
+    # In a tiny picture, two lines that end inside are the sides of a zero.
+    may_end_inside = is_long.sum() >= 2 and max(straight.shape) > TINY
     is_printed = is_long & ((ends == 2) | (is_long.sum() >= _RULED) | ((ends == 1) & may_end_inside))
     # Beside such lines, their broken remains are lines too, if they are parallel.
     if is_printed.any():

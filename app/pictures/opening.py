@@ -18,6 +18,9 @@ from app.errors import PictureError
 Pixels = NDArray[np.uint8]
 """uint8 [height, width, channels]: one channel of grey, or three of red, green and blue."""
 
+TINY = 64
+"""A picture of at most so many pixels to the longer side seldom shows more than a digit, and no shadows."""
+
 PICTURE_SUFFIXES = (
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),

@@ -23,9 +23,9 @@ from app.pictures.ink import align_channels
 from app.pictures.judge import is_paper, stroke_length, writing
 from app.pictures.layout import Box, with_margin
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
-from app.pictures.opening import Pixels, open_picture, reduce_to, to_grey
+from app.pictures.opening import TINY, Pixels, open_picture, reduce_to, to_grey
 from app.pictures.parting import MOST_PARTED, Part, Way, find_ways, part
-from app.pictures.search import DOUBTFUL, TINY, Found, Picture, all_ink, charge_unread, likeliest, search_all
+from app.pictures.search import DOUBTFUL, Found, Picture, all_ink, charge_unread, likeliest, search_all
 from app.pictures.sheet import cover_desk
 
 # The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
@@ -265,9 +265,9 @@ def cut_out_finer(way: Way, found: Found, fine: Pixels) -> Density:
     labels = found.layout.labels
     left, top, right, bottom = with_margin(way.box, labels)
     across, down = fine.shape[1] / labels.shape[1], fine.shape[0] / labels.shape[0]
-    part = fine[round(top * down) : round(bottom * down), round(left * across) : round(right * across)]
-    size = part.shape[1], part.shape[0]
+    pixels = fine[round(top * down) : round(bottom * down), round(left * across) : round(right * across)]
+    size = pixels.shape[1], pixels.shape[0]
     paper = cv2.resize(found.ink.paper[top:bottom, left:right], size, interpolation=cv2.INTER_LINEAR)
-    density = found.ink.measure(part, paper.reshape(part.shape)) / found.full
+    density = found.ink.measure(pixels, paper.reshape(pixels.shape)) / found.full
     is_own = cv2.resize(cut_out(way, found), size, interpolation=cv2.INTER_LINEAR) > 0.5 * _GRAIN
     return np.where(is_own & (density > _GRAIN), np.clip(density, 0, 1), 0).astype(np.float32)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.layout import Box, Piece, fill_holes, join
+from app.pictures.layout import Box, Piece, fill_holes, join, join_boxes
 from app.pictures.normalise import Density, ink_box
 
 # Pieces of ink that one digit may have fallen into; what is in more of them is no digits that touch.
@@ -104,9 +104,7 @@ def find_ways(line: Sequence[Piece], parts: Sequence[Sequence[Part]]) -> Iterato
 
 def join_parts(parts: Sequence[Part]) -> tuple[tuple[int, ...], Box]:
     """Return the labels and the box of several parts together."""
-    boxes = np.array([one.box for one in parts])
-    box = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
-    return tuple(label for one in parts for label in one.labels), box
+    return tuple(label for one in parts for label in one.labels), join_boxes([one.box for one in parts])
 
 
 def may_be_one(pieces: Sequence[Piece]) -> bool:
@@ -134,7 +132,7 @@ def strangeness(pieces: Sequence[Piece]) -> float:
 def part(
     lines: Sequence[Sequence[Piece]], labels: NDArray[np.int32], most: int
 ) -> tuple[list[list[list[Part]]], NDArray[np.int32]]:
-    """Return the parts of each piece of each line, from left to right, and the picture of their labels.
+    """Return the parts of each piece of each line, in the order of its seams, and the picture of labels.
 
     Most pieces are one part; all are if more than `most` may be several digits.
     """
@@ -153,7 +151,7 @@ def part(
 
 
 def part_piece(piece: Piece, labels: NDArray[np.int32]) -> list[Part]:
-    """Return the parts of a piece from left to right; if they are several, `labels` gets their numbers."""
+    """Return the parts of a piece between its seams; if they are several, `labels` gets their numbers."""
     left, top, right, bottom = piece.box
     view = labels[top:bottom, left:right]
     own = np.isin(view, piece.labels)

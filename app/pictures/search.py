@@ -19,13 +19,10 @@ from app.pictures.judge import border_share, is_paper, judge, without_ghosts, wr
 from app.pictures.layout import Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density
-from app.pictures.opening import Pixels, reduce_to, to_grey
+from app.pictures.opening import TINY, Pixels, reduce_to, to_grey
 
 DOUBTFUL = -0.2
 """The likelihood below which another way to see a picture is tried."""
-
-TINY = 64
-"""A picture of at most so many pixels to the longer side seldom shows more than a digit, and no shadows."""
 
 # The density of what is left when printed lines are gone, below which it is measured anew.
 _FAINT = 0.8
