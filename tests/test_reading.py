@@ -13,7 +13,6 @@ from PIL import Image
 
 from app.datasets.strokes import make_strokes
 from app.pictures import read_page
-from app.pictures.lines import find_level_lines, remove_lines
 from app.recognizer import Prediction, Recognizer, pick_one
 from app.runtime import REPOSITORY
 
@@ -472,42 +471,6 @@ def test_a_number_whose_digits_the_edge_cuts_is_read_whole(recognizer: Recognize
     assert texts(recognizer, tmp_path, [picture] * 2) == ["330", "330"]
 
 
-def test_a_ruled_line_that_a_digit_covers_and_a_margin_cuts_is_no_ink() -> None:
-    picture = np.zeros((680, 900), np.uint8)
-    for line in (75, 450):
-        cv2.line(picture, (0, line + 10), (899, line - 10), 80, 16)
-    cv2.line(picture, (150, 0), (175, 679), 90, 16)
-    three = [(370, 240), (480, 180), (560, 230), (460, 310), (570, 380), (480, 460), (330, 460), (325, 400)]
-    cv2.polylines(picture, [np.array(three)], isClosed=False, color=255, thickness=18)
-    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
-    assert cleaned[430:470, 620:].max() < 0.25
-    assert min(cleaned[y, x] for x, y in three) > 0.5
-
-
-def test_the_waist_of_an_eight_beside_ruled_lines_that_slope_otherwise_is_ink() -> None:
-    picture = np.zeros((200, 150), np.uint8)
-    for line in (50, 115, 180):
-        cv2.line(picture, (0, line - 7), (149, line + 7), 150, 2)
-    cv2.ellipse(picture, (95, 66), (25, 12), 0, 0, 360, 255, 2)
-    cv2.ellipse(picture, (95, 96), (25, 17), 0, 0, 360, 255, 2)
-    cv2.line(picture, (70, 81), (120, 77), 255, 2)
-    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
-    assert min(cleaned[round(81 - (x - 70) / 12.5), x] for x in range(72, 119, 3)) > 0.5
-    assert cleaned[:, 5].max() < 0.25
-
-
-@pytest.mark.parametrize("bow", [0, 25])
-def test_a_ruled_line_that_a_digit_interrupts_is_no_ink_though_the_paper_is_curved(bow: int) -> None:
-    x = np.arange(400)
-    picture = np.zeros((300, 400), np.uint8)
-    for line in (40, 90, 140, 190, 240):
-        curve = np.stack([x, np.rint(line + bow * ((x - 200) / 200) ** 2)], 1).astype(np.int32)
-        cv2.polylines(picture, [curve], isClosed=False, color=150, thickness=2)
-    picture[130:180, 170:230] = 0
-    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
-    assert (cleaned > 0.25).mean() < 0.002
-
-
 @pytest.mark.parametrize("shape", ["round", "square"])
 def test_the_narrow_hole_of_a_thick_light_zero_is_no_ink(
     recognizer: Recognizer, tmp_path: Path, shape: str
@@ -584,12 +547,3 @@ def test_a_marker_digit_crossed_by_a_darker_line_is_no_shadow(recognizer: Recogn
         digit = np.where(digit > 127, 80, 0).astype(np.uint8)
         pictures.append(cv2.line(digit, (150, 300), (520, 260), 180, 4, cv2.LINE_AA))
     assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.85
-
-
-def test_grain_makes_no_printed_lines() -> None:
-    noise = np.random.default_rng(2).normal(0, 1, (700, 700)).astype(np.float32)
-    grain = cv2.GaussianBlur(noise, (0, 0), 1.2)
-    lines = find_level_lines((grain > 0.5 * grain.std()).astype(np.float32), 0.25)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
-    thickness = stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH]
-    assert thickness.max(initial=0) < 0.1 * 700

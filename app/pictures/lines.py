@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.cell import CELL_ZONE, DARKER, STRIP, bridge, without_cell_lines
+from app.pictures.ink import Value
 from app.pictures.normalise import Density
 from app.pictures.opening import TINY
 
@@ -35,11 +36,21 @@ _RULED = 3
 # By how much the slopes of ruled lines, which a photo shows a little askew, differ at most.
 _PARALLEL = 0.08
 
+# By how many pixels of the reduced picture the two ends of a line that a digit interrupts are out of line at
+# most, and how far from it all others are.
+_IN_LINE, _ALONE = 3.0, 9.0
+
 # How much of a run must be ink: faint lines have gaps.
 _COVERED = 0.85
 
 # A line is as dark as all others, to within this factor.
 _ALIKE = 1.2
+
+# Ink upon a line is thicker than most of the line by this factor, and a pixel.
+_THICKER = 1.8
+
+# In this share of the columns, what is taken for a line is no thicker than a bridge reaches.
+_BRIDGED = 0.9
 
 
 def remove_lines(density: Density, low: float) -> Density:
@@ -60,7 +71,7 @@ def remove_lines(density: Density, low: float) -> Density:
             density, lines = inside, (found[0] | kept[0], found[1] | kept[1])
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
-    level, upright = _printed(density, lines[0]), _printed(turned, lines[1])
+    level, upright = _printed(density, lines[0], low), _printed(turned, lines[1], low)
     thickness = max(level.thickness, upright.thickness)
     crossings = _filled(lines[0], 2 * thickness) & _filled(lines[1], 2 * thickness).T
     is_crossing = (crossings > 0) & (density < max(level.darkest, upright.darkest))
@@ -117,34 +128,49 @@ class Printed(NamedTuple):
     """The density that ink upon them has at least."""
 
 
-def _printed(density: Density, lines: Mask) -> Printed:
+def _printed(density: Density, lines: Mask, low: float) -> Printed:
     """Return what is printed where level lines were found."""
     where = np.zeros(density.shape, bool)
     if not lines.any():
         return Printed(where, 1, 0.0)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
     rows, columns = np.nonzero(lines)
-    # What is darkest in each column of each line, and of these the median of the line.
     of_line = labels[rows, columns]
     order = np.lexsort((columns, of_line))
-    begins = np.flatnonzero(np.diff(of_line[order] * np.int64(lines.shape[1]) + columns[order], prepend=-1))
-    darkness = np.maximum.reduceat(density[rows, columns][order], begins)
-    # A piece of a line may be all ink; all lines are not.
+    rows, columns, of_line = rows[order], columns[order], of_line[order]
+    # Each column of each line: how dark it is, and how thick.
+    begins = np.flatnonzero(np.diff(of_line * np.int64(lines.shape[1]) + columns, prepend=-1))
+    line, inside = of_line[begins], density[rows, columns]
+    darkness = np.maximum.reduceat(inside, begins)
+    thickness = np.add.reduceat((inside > low).astype(np.int64), begins)
+    # A piece of a line may be all ink; all lines are not, nor is one that goes on and on.
     usual = _ALIKE * float(np.median(darkness))
-    own = np.minimum(_medians(darkness, of_line[order][begins]), usual)
-    where[rows, columns] = density[rows, columns] < DARKER * own[of_line - 1]
-    thickest = float((stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH]).max())
-    return Printed(where, max(1, round(thickest)), DARKER * usual)
+    own = np.minimum(_quantiles(darkness, line, 0.5), usual)
+    is_long = stats[1:, cv2.CC_STAT_WIDTH] >= _LONGEST_STROKE * lines.shape[1]
+    most = np.maximum(np.median(thickness), np.where(is_long, _quantiles(thickness, line, 0.25), 0))
+    where[rows, columns] = inside < DARKER * own[of_line - 1]
+    where &= ~_taller((density > low) & (lines > 0), labels, np.rint(_THICKER * most + 1))
+    removed = np.diff(begins, append=len(rows))
+    return Printed(where, max(1, round(float(np.quantile(removed, _BRIDGED)))), DARKER * usual)
 
 
-def _medians(values: NDArray[np.float32], groups: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Return the median of the values of each group, given their numbers, from 1 and ascending."""
+def _taller(
+    ink: NDArray[np.bool_], labels: NDArray[np.int32], heights: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Return where ink goes on, up and down, for as many pixels as the height given for its line, from 1."""
+    found = np.zeros_like(ink)
+    of_line = np.append(0, heights)
+    for height in np.unique(heights):
+        own = (ink & (of_line[labels] == height)).astype(np.uint8)
+        found |= cv2.morphologyEx(own, cv2.MORPH_OPEN, np.ones((int(height), 1), np.uint8)) > 0
+    return found
+
+
+def _quantiles(values: NDArray[Value], groups: NDArray[np.int32], share: float) -> NDArray[Value]:
+    """Return a quantile of the values of each group, given their numbers, from 1 and ascending."""
     ascending = values[np.lexsort((values, groups))]
     begins = np.searchsorted(groups, np.arange(1, groups[-1] + 2))
-    counts = np.diff(begins)
-    low, high = begins[:-1] + (counts - 1) // 2, begins[:-1] + counts // 2
-    medians: NDArray[np.float32] = (ascending[low] + ascending[high]) / 2
-    return medians
+    return ascending[begins[:-1] + (share * (np.diff(begins) - 1)).astype(np.intp)]
 
 
 def _filled(lines: Mask, gap: int) -> Mask:
@@ -203,18 +229,26 @@ def _only_lines(straight: Mask) -> Mask:
     joined = cv2.morphologyEx(straight, cv2.MORPH_CLOSE, np.ones((3, max(3, width // 20)), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     margin = max(1, width // 40)
-    left, across = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_WIDTH]
-    right = left + across
-    ends = (left <= margin).astype(int) + (right >= width - margin)
+    left = stats[:, cv2.CC_STAT_LEFT]
+    right = left + stats[:, cv2.CC_STAT_WIDTH]
+    begins, ends = left <= margin, right >= width - margin
+    begins[0] = ends[0] = False
+    # In a tiny picture, two strokes that the frame cuts may well be in line.
+    if max(straight.shape) > TINY:
+        for run, rest in _interrupted(labels, np.flatnonzero(begins & ~ends), np.flatnonzero(ends & ~begins)):
+            labels[labels == rest] = run
+            right[run], left[rest] = right[rest], right[rest]
+    across = right - left
+    sides = (left <= margin).astype(int) + (right >= width - margin)
     is_long = across >= _LONGEST_STROKE * width
     is_long[0] = False
     # In a tiny picture, two lines that end inside are the sides of a zero.
     may_end_inside = is_long.sum() >= 2 and max(straight.shape) > TINY
-    is_printed = is_long & ((ends == 2) | (is_long.sum() >= _RULED) | ((ends == 1) & may_end_inside))
+    is_printed = is_long & ((sides == 2) | (is_long.sum() >= _RULED) | ((sides == 1) & may_end_inside))
     # Beside such lines, their broken remains are lines too, if they are parallel.
     if is_printed.any():
         whole = np.flatnonzero(is_printed)
-        is_rest = ~is_printed & (across >= _RUN * width) & ((ends >= 1) | (len(whole) >= _RULED))
+        is_rest = ~is_printed & (across >= _RUN * width) & ((sides >= 1) | (len(whole) >= _RULED))
         is_rest[0] = False
         for label in np.flatnonzero(is_rest):
             columns = slice(left[label], right[label])
@@ -223,17 +257,53 @@ def _only_lines(straight: Mask) -> Mask:
     return printed
 
 
+def _interrupted(
+    labels: NDArray[np.int32], first: NDArray[np.intp], last: NDArray[np.intp]
+) -> list[tuple[int, int]]:
+    """Return the pairs of runs that are one line with a digit upon it, given those at either side.
+
+    Each is in line with one of the other side, and with none else: on fine paper, several are near.
+    """
+    pairs = []
+    ends = {int(run): _direction(labels == run) for run in last}
+    for run in first:
+        begin = _direction(labels == run)
+        near = [rest for rest, end in ends.items() if _out_of_line(begin, end) <= _ALONE]
+        is_parallel = len(near) == 1 and abs(ends[near[0]].slope - begin.slope) <= _PARALLEL
+        if is_parallel and _out_of_line(begin, ends[near[0]]) <= _IN_LINE:
+            pairs.append((int(run), near[0]))
+    return pairs
+
+
 def _is_parallel(labels: NDArray[np.int32], run: int, lines: NDArray[np.intp]) -> bool:
     """Whether a run is about parallel to printed lines, as they are in its columns: paper may be curved."""
-    slopes = [_slope_of(labels == line) for line in lines if (labels == line).any(axis=0).mean() > 0.5]
-    return not slopes or bool(abs(_slope_of(labels == run) - np.median(slopes)) <= _PARALLEL)
+    slopes = [_direction(labels == line).slope for line in lines if (labels == line).any(axis=0).mean() > 0.5]
+    return not slopes or bool(abs(_direction(labels == run).slope - np.median(slopes)) <= _PARALLEL)
 
 
-def _slope_of(run: NDArray[np.bool_]) -> float:
-    """Return by how many pixels a run falls for each to the right."""
+class Direction(NamedTuple):
+    """Where a nearly level run is, and where it leads."""
+
+    column: float
+    """Its middle."""
+
+    row: float
+    slope: float
+    """By how many pixels it falls for each to the right."""
+
+
+def _direction(run: NDArray[np.bool_]) -> Direction:
+    """Return the direction of a run, bool [height, width]."""
     rows, columns = np.nonzero(run)
     along = columns - columns.mean()
-    return float((along * rows).sum() / np.square(along).sum())
+    slope = float((along * rows).sum() / max(1.0, float(np.square(along).sum())))
+    return Direction(float(columns.mean()), float(rows.mean()), slope)
+
+
+def _out_of_line(one: Direction, other: Direction) -> float:
+    """Return by how many pixels one run is above or below where another leads, or the other way round."""
+    fall = (one.slope + other.slope) / 2 * (other.column - one.column)
+    return abs(other.row - one.row - fall)
 
 
 def _lengthen(lines: Mask, thin: Mask) -> Mask:

@@ -1,0 +1,144 @@
+"""Printed lines are taken out of the ink, and what is written upon them stays."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.pictures.lines import find_level_lines, remove_lines
+
+LOW = 0.25
+
+
+def without_lines(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the density, 0 to 1, that is left of a picture of white ink on black."""
+    return remove_lines((picture / 255).astype(np.float32), LOW)
+
+
+def ruled(rows: tuple[int, ...], shade: int = 150, thickness: int = 3) -> NDArray[np.uint8]:
+    """Return uint8 [300, 400], level lines on empty paper."""
+    picture = np.zeros((300, 400), np.uint8)
+    for row in rows:
+        cv2.line(picture, (0, row), (399, row), shade, thickness)
+    return picture
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("rise", [0, 12])
+def test_two_lines_that_a_broad_digit_interrupts_are_no_ink(turned: bool, rise: int) -> None:
+    picture = np.zeros((300, 400), np.uint8)
+    for row in (80, 220):
+        cv2.line(picture, (0, row + rise), (399, row - rise), 150, 3)
+    cv2.ellipse(picture, (200, 150), (55, 72), 0, 0, 360, 255, 20)
+    picture = np.ascontiguousarray(picture.T) if turned else picture
+    cleaned = without_lines(picture)
+    cleaned = cleaned.T if turned else cleaned
+    assert cleaned[:, :130].max() < LOW
+    assert cleaned[:, 270:].max() < LOW
+    assert cleaned[150, 145] == cleaned[150, 255] == 1
+
+
+@pytest.mark.parametrize("apart", [6, 15])
+def test_strokes_that_are_not_in_line_are_ink(apart: int) -> None:
+    picture = np.zeros((300, 400), np.uint8)
+    cv2.line(picture, (0, 150), (160, 150), 255, 4)
+    cv2.line(picture, (240, 150 + apart), (399, 150 + apart), 255, 4)
+    assert (without_lines(picture) == picture / np.float32(255)).all()
+
+
+def test_of_several_runs_that_are_nearly_in_line_none_is_taken() -> None:
+    picture = np.zeros((300, 400), np.uint8)
+    cv2.line(picture, (0, 150), (160, 150), 255, 2)
+    for row in (149, 155):
+        cv2.line(picture, (240, row), (399, row), 255, 2)
+    assert (without_lines(picture) == picture / np.float32(255)).all()
+
+
+def test_a_foot_along_a_line_is_ink_though_no_darker() -> None:
+    picture = ruled((50, 110, 170, 230))
+    foot = [(190, 90), (150, 170), (240, 172)]
+    cv2.polylines(picture, [np.array(foot)], isClosed=False, color=150, thickness=9)
+    cleaned = without_lines(picture)
+    assert cleaned[168:174, 160:236].min() > 0.5
+    assert cleaned[:, :140].max() < LOW
+    assert cleaned[:, 260:].max() < LOW
+
+
+def test_a_stroke_between_lines_that_is_as_straight_but_broader_is_ink() -> None:
+    picture = ruled((40, 100, 160, 220))
+    cv2.line(picture, (130, 130), (265, 130), 150, 9)
+    cleaned = without_lines(picture)
+    assert cleaned[128:133, 135:260].min() > 0.5
+    assert cleaned[[40, 100, 160, 220]].max() < LOW
+
+
+def test_strokes_that_end_above_and_below_a_line_are_not_joined_though_a_broad_one_lies_upon_it() -> None:
+    picture = ruled((50, 110, 170, 230))
+    cv2.line(picture, (60, 110), (110, 110), 150, 11)
+    cv2.line(picture, (250, 70), (250, 101), 255, 5)
+    cv2.line(picture, (250, 119), (250, 150), 255, 5)
+    cleaned = without_lines(picture)
+    assert cleaned[108:113, 240:260].max() < LOW
+    assert cleaned[108:113, 70:100].min() > 0.5
+
+
+def test_a_broader_line_among_others_is_no_ink() -> None:
+    picture = ruled((40, 100, 160, 220, 260))
+    cv2.line(picture, (0, 160), (399, 160), 150, 9)
+    assert without_lines(picture).max() < LOW
+
+
+def test_a_line_paler_than_others_leaves_the_ink_upon_it() -> None:
+    picture = ruled((40, 100, 220, 260), shade=140)
+    cv2.line(picture, (0, 160), (399, 160), 80, 3)
+    cv2.line(picture, (150, 160), (240, 160), 140, 3)
+    cleaned = without_lines(picture)
+    assert cleaned[160, 155:235].min() > 0.5
+    assert cleaned[:, :140].max() < LOW
+
+
+def test_a_ruled_line_that_a_digit_covers_and_a_margin_cuts_is_no_ink() -> None:
+    picture = np.zeros((680, 900), np.uint8)
+    for line in (75, 450):
+        cv2.line(picture, (0, line + 10), (899, line - 10), 80, 16)
+    cv2.line(picture, (150, 0), (175, 679), 90, 16)
+    three = [(370, 240), (480, 180), (560, 230), (460, 310), (570, 380), (480, 460), (330, 460), (325, 400)]
+    cv2.polylines(picture, [np.array(three)], isClosed=False, color=255, thickness=18)
+    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
+    assert cleaned[430:470, 620:].max() < 0.25
+    assert min(cleaned[y, x] for x, y in three) > 0.5
+
+
+def test_the_waist_of_an_eight_beside_ruled_lines_that_slope_otherwise_is_ink() -> None:
+    picture = np.zeros((200, 150), np.uint8)
+    for line in (50, 115, 180):
+        cv2.line(picture, (0, line - 7), (149, line + 7), 150, 2)
+    cv2.ellipse(picture, (95, 66), (25, 12), 0, 0, 360, 255, 2)
+    cv2.ellipse(picture, (95, 96), (25, 17), 0, 0, 360, 255, 2)
+    cv2.line(picture, (70, 81), (120, 77), 255, 2)
+    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
+    assert min(cleaned[round(81 - (x - 70) / 12.5), x] for x in range(72, 119, 3)) > 0.5
+    assert cleaned[:, 5].max() < 0.25
+
+
+@pytest.mark.parametrize("bow", [0, 25])
+def test_a_ruled_line_that_a_digit_interrupts_is_no_ink_though_the_paper_is_curved(bow: int) -> None:
+    x = np.arange(400)
+    picture = np.zeros((300, 400), np.uint8)
+    for line in (40, 90, 140, 190, 240):
+        curve = np.stack([x, np.rint(line + bow * ((x - 200) / 200) ** 2)], 1).astype(np.int32)
+        cv2.polylines(picture, [curve], isClosed=False, color=150, thickness=2)
+    picture[130:180, 170:230] = 0
+    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
+    assert (cleaned > 0.25).mean() < 0.002
+
+
+def test_grain_makes_no_printed_lines() -> None:
+    noise = np.random.default_rng(2).normal(0, 1, (700, 700)).astype(np.float32)
+    grain = cv2.GaussianBlur(noise, (0, 0), 1.2)
+    lines = find_level_lines((grain > 0.5 * grain.std()).astype(np.float32), 0.25)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    thickness = stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH]
+    assert thickness.max(initial=0) < 0.1 * 700
