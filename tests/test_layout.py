@@ -67,6 +67,24 @@ def test_the_bar_of_a_five_is_that_of_the_five_below_it_though_a_one_is_nearer()
     assert five[1] < 120
 
 
+@pytest.mark.parametrize(
+    ("gap", "overhang", "lines", "is_underlined"),
+    [(14, 12, 1, True), (14, 12, 2, True), (4, 24, 1, True), (4, 12, 1, False)],
+    ids=["apart", "twice", "near and wider", "a base line"],
+)
+def test_a_level_stroke_below_a_digit_underlines_it_if_it_is_apart_or_much_wider(
+    gap: int, overhang: int, lines: int, is_underlined: bool
+) -> None:
+    picture = np.zeros((400, 400), np.uint8)
+    cv2.ellipse(picture, (200, 150), (45, 60), 0, 0, 360, 255, 10)
+    digit_bottom = 216
+    for line in range(lines):
+        y = digit_bottom + gap + 5 + 25 * line
+        cv2.line(picture, (150 - overhang, y), (250 + overhang, y), 255, 10)
+    ((box,),) = boxes_of(lay_out(picture))
+    assert (box[3] <= digit_bottom) == is_underlined
+
+
 @pytest.mark.parametrize(("darkness_around", "pieces"), [(90, 1), (215, 2)], ids=["of a thumb", "itself"])
 def test_the_tip_of_a_thumb_is_no_ink(darkness_around: int, pieces: int) -> None:
     tip, digit = np.zeros((2, 300, 400), np.uint8)

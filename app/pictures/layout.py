@@ -47,8 +47,10 @@ _THIN_DASH = 0.8
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 
 # How many times as long as broad a stroke under a digit is at least, and as long as the digit is wide, if it
-# underlines it; and how many of the longest strokes may be such digits.
+# underlines it, and if it is as far below it as this share of its own width; and how many of the longest
+# strokes may be such digits.
 _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
+_WIDER_BELOW, _BELOW = 1.15, 0.7
 
 # A rod is at most so many times as long as the diagonal of its box, and at least so many times as long as
 # broad, and as the longest bent stroke. That has at least these shares of its length, width and darkness, and
@@ -462,14 +464,15 @@ def is_level(piece: Piece) -> bool:
 def is_under(line: Piece, digit: Piece) -> bool:
     """Whether a level stroke is under a digit, and wider on both sides: it underlines it.
 
-    The base line of a two may be apart from the rest, too, but is hardly wider than that.
+    The base line of a two may be apart from the rest, too, but is hardly wider than that, and near it.
     """
     left, top, right, _ = line.box
     digit_left, _, digit_right, digit_bottom = digit.box
     is_below = digit_bottom - 0.1 * digit.height <= top <= digit_bottom + digit.height
     across = digit_right - digit_left
     overhang = min(digit_left - left, right - digit_right)
-    is_wider = overhang > 0.05 * across and right - left > max(_WIDER_LINE * across, 0.4 * digit.height)
+    least = _WIDER_BELOW if top - digit_bottom > _BELOW * line.width else _WIDER_LINE
+    is_wider = overhang > 0.05 * across and right - left > max(least * across, 0.4 * digit.height)
     return is_below and is_wider and digit.is_stroke and digit.height > 2 * line.height
 
 

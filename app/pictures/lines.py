@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.cell import CELL_ZONE, DARKER, STRIP, bridge, without_cell_lines
-from app.pictures.ink import Value
 from app.pictures.normalise import Density
 from app.pictures.opening import TINY
 
@@ -166,11 +165,14 @@ def _taller(
     return found
 
 
-def _quantiles(values: NDArray[Value], groups: NDArray[np.int32], share: float) -> NDArray[Value]:
+def _quantiles(values: NDArray[Any], groups: NDArray[np.int32], share: float) -> NDArray[np.float64]:
     """Return a quantile of the values of each group, given their numbers, from 1 and ascending."""
     ascending = values[np.lexsort((values, groups))]
     begins = np.searchsorted(groups, np.arange(1, groups[-1] + 2))
-    return ascending[begins[:-1] + (share * (np.diff(begins) - 1)).astype(np.intp)]
+    places = begins[:-1] + share * (np.diff(begins) - 1)
+    low, high = (ascending[around(places).astype(np.intp)] for around in (np.floor, np.ceil))
+    quantiles: NDArray[np.float64] = low + (places % 1) * (high - low)
+    return quantiles
 
 
 def _filled(lines: Mask, gap: int) -> Mask:
