@@ -235,7 +235,9 @@ def rule(sheet: Float, look: Look, digit: float, base: tuple[float, float], rng:
     spacing = max(spacing, 8.0)
     thickness = max(0.6, spacing * rng.uniform(0.02, 0.05))
     strength = rng.uniform(0.15, 0.35) + 0.6 * look.severity
-    colour = np.array(rng.choice([(0.35, 0.5, 0.8), (0.45, 0.45, 0.45), (0.4, 0.6, 0.7), (0.15, 0.2, 0.35)]), np.float32)
+    colour = np.array(
+        rng.choice([(0.35, 0.5, 0.8), (0.45, 0.45, 0.45), (0.4, 0.6, 0.7), (0.15, 0.2, 0.35)]), np.float32
+    )
 
     def lines(length: int, start: float, spacing: float) -> Float:
         offsets = np.abs((np.arange(length) + 0.5 - start + spacing / 2) % spacing - spacing / 2)

@@ -69,8 +69,8 @@ def test_the_bar_of_a_five_is_that_of_the_five_below_it_though_a_one_is_nearer()
 
 @pytest.mark.parametrize(
     ("gap", "overhang", "lines", "is_underlined"),
-    [(14, 12, 1, True), (14, 12, 2, True), (4, 24, 1, True), (4, 12, 1, False)],
-    ids=["apart", "twice", "near and wider", "a base line"],
+    [(20, 12, 1, True), (20, 12, 2, True), (20, 2, 1, False), (12, 24, 1, True), (12, 12, 1, False)],
+    ids=["apart", "twice", "apart and hardly wider", "near and wider", "a base line"],
 )
 def test_a_level_stroke_below_a_digit_underlines_it_if_it_is_apart_or_much_wider(
     gap: int, overhang: int, lines: int, is_underlined: bool

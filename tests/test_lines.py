@@ -26,18 +26,38 @@ def ruled(rows: tuple[int, ...], shade: int = 150, thickness: int = 3) -> NDArra
 
 
 @pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("x", [160, 200, 250])
 @pytest.mark.parametrize("rise", [0, 12])
-def test_two_lines_that_a_broad_digit_interrupts_are_no_ink(turned: bool, rise: int) -> None:
+def test_two_lines_that_a_broad_digit_interrupts_are_no_ink(turned: bool, x: int, rise: int) -> None:
     picture = np.zeros((300, 400), np.uint8)
     for row in (80, 220):
         cv2.line(picture, (0, row + rise), (399, row - rise), 150, 3)
-    cv2.ellipse(picture, (200, 150), (55, 72), 0, 0, 360, 255, 20)
+    cv2.ellipse(picture, (x, 150), (55, 72), 0, 0, 360, 255, 20)
     picture = np.ascontiguousarray(picture.T) if turned else picture
     cleaned = without_lines(picture)
     cleaned = cleaned.T if turned else cleaned
-    assert cleaned[:, :130].max() < LOW
-    assert cleaned[:, 270:].max() < LOW
-    assert cleaned[150, 145] == cleaned[150, 255] == 1
+    assert cleaned[:, : x - 70].max() < LOW
+    assert cleaned[:, x + 70 :].max() < LOW
+    assert cleaned[150, x - 55] == cleaned[150, x + 55] == 1
+
+
+@pytest.mark.parametrize(("tilt", "is_line"), [(0, True), (14, False)])
+def test_the_two_ends_of_a_line_have_one_direction(tilt: int, is_line: bool) -> None:
+    picture = np.zeros((300, 400), np.uint8)
+    for row in (80, 220):
+        cv2.line(picture, (0, row - tilt), (199, row), 150, 3)
+        cv2.line(picture, (200, row), (399, row - tilt), 150, 3)
+    cv2.ellipse(picture, (200, 150), (55, 72), 0, 0, 360, 255, 20)
+    assert (without_lines(picture)[:, :100].max() < LOW) == is_line
+
+
+def test_bars_in_line_with_paper_between_are_ink() -> None:
+    picture = np.zeros((200, 300), np.uint8)
+    for left in (0, 160):
+        bar = [(left + 80, 20), (left + 10, 130), (left + 10, 130), (left + 139, 130)]
+        cv2.polylines(picture, [np.array(bar)], isClosed=False, color=255, thickness=5)
+    picture[128:133, :12] = 255
+    assert (without_lines(picture) == picture / np.float32(255)).all()
 
 
 @pytest.mark.parametrize("apart", [6, 15])
@@ -45,14 +65,19 @@ def test_strokes_that_are_not_in_line_are_ink(apart: int) -> None:
     picture = np.zeros((300, 400), np.uint8)
     cv2.line(picture, (0, 150), (160, 150), 255, 4)
     cv2.line(picture, (240, 150 + apart), (399, 150 + apart), 255, 4)
+    cv2.circle(picture, (200, 150), 60, 255, -1)
     assert (without_lines(picture) == picture / np.float32(255)).all()
 
 
-def test_of_several_runs_that_are_nearly_in_line_none_is_taken() -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_of_several_runs_that_are_nearly_in_line_none_is_taken(mirrored: bool) -> None:
     picture = np.zeros((300, 400), np.uint8)
     cv2.line(picture, (0, 150), (160, 150), 255, 2)
     for row in (149, 155):
         cv2.line(picture, (240, row), (399, row), 255, 2)
+    # A digit upon them.
+    cv2.circle(picture, (200, 150), 60, 255, -1)
+    picture = np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture
     assert (without_lines(picture) == picture / np.float32(255)).all()
 
 
@@ -84,10 +109,30 @@ def test_strokes_that_end_above_and_below_a_line_are_not_joined_though_a_broad_o
     assert cleaned[108:113, 70:100].min() > 0.5
 
 
-def test_a_broader_line_among_others_is_no_ink() -> None:
+@pytest.mark.parametrize("crossed", [False, True])
+def test_a_broader_line_among_others_is_no_ink(crossed: bool) -> None:
     picture = ruled((40, 100, 160, 220, 260))
     cv2.line(picture, (0, 160), (399, 160), 150, 9)
+    if crossed:
+        cv2.line(picture, (190, 130), (210, 190), 255, 16)
+    assert without_lines(picture)[:, :170].max() < LOW
+    assert without_lines(picture)[:, 230:].max() < LOW
+
+
+def test_lines_that_end_inside_the_picture_are_no_ink() -> None:
+    picture = np.zeros((300, 400), np.uint8)
+    for row in (50, 110, 170, 230):
+        cv2.line(picture, (40, row), (360, row), 150, 3)
     assert without_lines(picture).max() < LOW
+
+
+def test_a_dark_foot_upon_most_of_what_is_seen_of_a_line_is_ink() -> None:
+    picture = ruled((50, 110, 170, 230), shade=115)
+    cv2.circle(picture, (190, 170), 26, 255, -1)
+    cv2.line(picture, (216, 170), (340, 170), 255, 3)
+    cleaned = without_lines(picture)
+    assert cleaned[170, 220:335].min() > 0.5
+    assert cleaned[:, 350:].max() < LOW
 
 
 def test_a_line_paler_than_others_leaves_the_ink_upon_it() -> None:

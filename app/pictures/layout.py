@@ -47,10 +47,11 @@ _THIN_DASH = 0.8
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 
 # How many times as long as broad a stroke under a digit is at least, and as long as the digit is wide, if it
-# underlines it, and if it is as far below it as this share of its own width; and how many of the longest
-# strokes may be such digits.
+# underlines it; and how many of the longest strokes may be such digits.
 _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
-_WIDER_BELOW, _BELOW = 1.15, 0.7
+
+# A stroke so many of its breadths below a digit underlines it if it is only so many times as long.
+_BELOW, _WIDER_BELOW = 1.6, 1.15
 
 # A rod is at most so many times as long as the diagonal of its box, and at least so many times as long as
 # broad, and as the longest bent stroke. That has at least these shares of its length, width and darkness, and

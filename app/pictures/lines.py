@@ -45,8 +45,9 @@ _COVERED = 0.85
 # A line is as dark as all others, to within this factor.
 _ALIKE = 1.2
 
-# Ink upon a line is thicker than most of the line by this factor, and a pixel.
-_THICKER = 1.8
+# Ink upon lines is thicker than the thickest of them by this factor, and a pixel; how thick they are is seen
+# where they meet this outermost share of the picture.
+_THICKER, _OUTERMOST = 1.8, 0.05
 
 # In this share of the columns, what is taken for a line is no thicker than a bridge reaches.
 _BRIDGED = 0.9
@@ -121,7 +122,7 @@ class Printed(NamedTuple):
 
     where: NDArray[np.bool_]
     thickness: int
-    """In pixels."""
+    """Of what was taken for lines in nearly all columns, in pixels: a bridge has to reach over it."""
 
     darkest: float
     """The density that ink upon them has at least."""
@@ -132,47 +133,39 @@ def _printed(density: Density, lines: Mask, low: float) -> Printed:
     where = np.zeros(density.shape, bool)
     if not lines.any():
         return Printed(where, 1, 0.0)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    _, labels = cv2.connectedComponents(lines, connectivity=8)
     rows, columns = np.nonzero(lines)
     of_line = labels[rows, columns]
     order = np.lexsort((columns, of_line))
     rows, columns, of_line = rows[order], columns[order], of_line[order]
-    # Each column of each line: how dark it is, and how thick.
+    # Each column of each line: what is darkest in it, and how much of it is ink.
     begins = np.flatnonzero(np.diff(of_line * np.int64(lines.shape[1]) + columns, prepend=-1))
     line, inside = of_line[begins], density[rows, columns]
     darkness = np.maximum.reduceat(inside, begins)
-    thickness = np.add.reduceat((inside > low).astype(np.int64), begins)
-    # A piece of a line may be all ink; all lines are not, nor is one that goes on and on.
+    inked = np.add.reduceat((inside > low).astype(np.int64), begins)
+    # A piece of a line may be all ink; all lines are not.
     usual = _ALIKE * float(np.median(darkness))
-    own = np.minimum(_quantiles(darkness, line, 0.5), usual)
-    is_long = stats[1:, cv2.CC_STAT_WIDTH] >= _LONGEST_STROKE * lines.shape[1]
-    most = np.maximum(np.median(thickness), np.where(is_long, _quantiles(thickness, line, 0.25), 0))
+    own = np.minimum(_medians(darkness, line), usual)
     where[rows, columns] = inside < DARKER * own[of_line - 1]
-    where &= ~_taller((density > low) & (lines > 0), labels, np.rint(_THICKER * most + 1))
-    removed = np.diff(begins, append=len(rows))
-    return Printed(where, max(1, round(float(np.quantile(removed, _BRIDGED)))), DARKER * usual)
+    # A digit seldom meets the frame; all lines do.
+    outermost = max(1, round(_OUTERMOST * lines.shape[1]))
+    is_outer = (columns[begins] < outermost) | (columns[begins] >= lines.shape[1] - outermost)
+    thickest = max(float(np.median(inked)), float(_medians(inked[is_outer], line[is_outer]).max(initial=0)))
+    upon = np.ones((2 * int((_THICKER * thickest + 1) / 2) + 1, 1), np.uint8)
+    ink = ((density > low) & (lines > 0)).astype(np.uint8)
+    where &= cv2.morphologyEx(ink, cv2.MORPH_OPEN, upon) == 0
+    taken = np.diff(begins, append=len(rows))
+    return Printed(where, max(1, round(float(np.quantile(taken, _BRIDGED)))), DARKER * usual)
 
 
-def _taller(
-    ink: NDArray[np.bool_], labels: NDArray[np.int32], heights: NDArray[np.floating]
-) -> NDArray[np.bool_]:
-    """Return where ink goes on, up and down, for as many pixels as the height given for its line, from 1."""
-    found = np.zeros_like(ink)
-    of_line = np.append(0, heights)
-    for height in np.unique(heights):
-        own = (ink & (of_line[labels] == height)).astype(np.uint8)
-        found |= cv2.morphologyEx(own, cv2.MORPH_OPEN, np.ones((int(height), 1), np.uint8)) > 0
-    return found
-
-
-def _quantiles(values: NDArray[Any], groups: NDArray[np.int32], share: float) -> NDArray[np.float64]:
-    """Return a quantile of the values of each group, given their numbers, from 1 and ascending."""
+def _medians(values: NDArray[Any], groups: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return the median of the values of each group that is there, given their numbers in ascending order."""
     ascending = values[np.lexsort((values, groups))]
-    begins = np.searchsorted(groups, np.arange(1, groups[-1] + 2))
-    places = begins[:-1] + share * (np.diff(begins) - 1)
-    low, high = (ascending[around(places).astype(np.intp)] for around in (np.floor, np.ceil))
-    quantiles: NDArray[np.float64] = low + (places % 1) * (high - low)
-    return quantiles
+    begins = np.flatnonzero(np.diff(groups, prepend=-1))
+    counts = np.diff(begins, append=len(groups))
+    low, high = begins + (counts - 1) // 2, begins + counts // 2
+    medians: NDArray[np.float64] = (ascending[low] + ascending[high]) / 2
+    return medians
 
 
 def _filled(lines: Mask, gap: int) -> Mask:
@@ -193,7 +186,7 @@ def find_level_lines(density: Density, low: float) -> Mask:
     straight = _straight_runs(thin, max(5, round(_RUN * size[0])))
     if not straight.any():
         return np.zeros(density.shape, np.uint8)
-    lines: Mask = cv2.dilate(_lengthen(_only_lines(straight), thin), np.ones((3, 1), np.uint8))
+    lines: Mask = cv2.dilate(_lengthen(_only_lines(straight, is_ink), thin), np.ones((3, 1), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
     # Two lines may meet; many that do are the grain of the paper.
     is_thin = stats[:, cv2.CC_STAT_AREA] <= 2 * thickest * stats[:, cv2.CC_STAT_WIDTH]
@@ -225,7 +218,7 @@ def _straight_runs(mask: Mask, run: int) -> Mask:
     return found
 
 
-def _only_lines(straight: Mask) -> Mask:
+def _only_lines(straight: Mask, is_ink: Mask) -> Mask:
     """Return those runs that no pen drew: from side to side of the picture, or several side by side."""
     width = straight.shape[1]
     joined = cv2.morphologyEx(straight, cv2.MORPH_CLOSE, np.ones((3, max(3, width // 20)), np.uint8))
@@ -233,11 +226,11 @@ def _only_lines(straight: Mask) -> Mask:
     margin = max(1, width // 40)
     left = stats[:, cv2.CC_STAT_LEFT]
     right = left + stats[:, cv2.CC_STAT_WIDTH]
-    begins, ends = left <= margin, right >= width - margin
-    begins[0] = ends[0] = False
     # In a tiny picture, two strokes that the frame cuts may well be in line.
     if max(straight.shape) > TINY:
-        for run, rest in _interrupted(labels, np.flatnonzero(begins & ~ends), np.flatnonzero(ends & ~begins)):
+        begins, ends = left <= margin, right >= width - margin
+        first, last = np.flatnonzero(begins & ~ends), np.flatnonzero(ends & ~begins)
+        for run, rest in _interrupted(labels, first[first > 0], last[last > 0], is_ink):
             labels[labels == rest] = run
             right[run], left[rest] = right[rest], right[rest]
     across = right - left
@@ -260,20 +253,23 @@ def _only_lines(straight: Mask) -> Mask:
 
 
 def _interrupted(
-    labels: NDArray[np.int32], first: NDArray[np.intp], last: NDArray[np.intp]
+    labels: NDArray[np.int32], first: NDArray[np.intp], last: NDArray[np.intp], is_ink: Mask
 ) -> list[tuple[int, int]]:
     """Return the pairs of runs that are one line with a digit upon it, given those at either side.
 
-    Each is in line with one of the other side, and with none else: on fine paper, several are near.
+    Each is in line with one of the other side, and with none else: on fine paper, several are near. Between
+    them is ink, of the line or of the digit: the bars of two digits are in line, too.
     """
+    begins, ends = ([_direction(labels == run) for run in runs] for runs in (first, last))
+    apart = np.array([[_out_of_line(begin, end) for end in ends] for begin in begins])
+    apart = apart.reshape(len(begins), len(ends))
+    is_near = apart <= _ALONE
+    is_one = (is_near.sum(axis=1, keepdims=True) == 1) & (is_near.sum(axis=0, keepdims=True) == 1)
     pairs = []
-    ends = {int(run): _direction(labels == run) for run in last}
-    for run in first:
-        begin = _direction(labels == run)
-        near = [rest for rest, end in ends.items() if _out_of_line(begin, end) <= _ALONE]
-        is_parallel = len(near) == 1 and abs(ends[near[0]].slope - begin.slope) <= _PARALLEL
-        if is_parallel and _out_of_line(begin, ends[near[0]]) <= _IN_LINE:
-            pairs.append((int(run), near[0]))
+    for here, there in np.argwhere(is_one & (apart <= _IN_LINE)):
+        begin, end = begins[here], ends[there]
+        if abs(begin.slope - end.slope) <= _PARALLEL and _is_inked(begin, end, is_ink):
+            pairs.append((int(first[here]), int(last[there])))
     return pairs
 
 
@@ -293,19 +289,32 @@ class Direction(NamedTuple):
     slope: float
     """By how many pixels it falls for each to the right."""
 
+    left: int
+    """Its first column, and its last."""
+
+    right: int
+
 
 def _direction(run: NDArray[np.bool_]) -> Direction:
     """Return the direction of a run, bool [height, width]."""
     rows, columns = np.nonzero(run)
     along = columns - columns.mean()
     slope = float((along * rows).sum() / max(1.0, float(np.square(along).sum())))
-    return Direction(float(columns.mean()), float(rows.mean()), slope)
+    return Direction(float(columns.mean()), float(rows.mean()), slope, int(columns.min()), int(columns.max()))
 
 
 def _out_of_line(one: Direction, other: Direction) -> float:
     """Return by how many pixels one run is above or below where another leads, or the other way round."""
     fall = (one.slope + other.slope) / 2 * (other.column - one.column)
     return abs(other.row - one.row - fall)
+
+
+def _is_inked(one: Direction, other: Direction, is_ink: Mask) -> bool:
+    """Whether there is ink on the way from the end of one run to the beginning of another, but for gaps."""
+    columns = np.arange(one.right, other.left + 1)
+    rows = np.rint(np.interp(columns, (one.column, other.column), (one.row, other.row))).astype(np.intp)
+    band = cv2.dilate(is_ink, np.ones((5, 1), np.uint8))
+    return not columns.size or bool(band[rows, columns].mean() >= _COVERED)
 
 
 def _lengthen(lines: Mask, thin: Mask) -> Mask:
