@@ -226,13 +226,11 @@ def _only_lines(straight: Mask, is_ink: Mask) -> Mask:
     margin = max(1, width // 40)
     left = stats[:, cv2.CC_STAT_LEFT]
     right = left + stats[:, cv2.CC_STAT_WIDTH]
-    # In a tiny picture, two strokes that the frame cuts may well be in line.
-    if max(straight.shape) > TINY:
-        begins, ends = left <= margin, right >= width - margin
-        first, last = np.flatnonzero(begins & ~ends), np.flatnonzero(ends & ~begins)
-        for run, rest in _interrupted(labels, first[first > 0], last[last > 0], is_ink):
-            labels[labels == rest] = run
-            right[run], left[rest] = right[rest], right[rest]
+    begins, ends = left <= margin, right >= width - margin
+    first, last = np.flatnonzero(begins & ~ends), np.flatnonzero(ends & ~begins)
+    for run, rest in _interrupted(labels, first[first > 0], last[last > 0], is_ink):
+        labels[labels == rest] = run
+        right[run], left[rest] = right[rest], right[rest]
     across = right - left
     sides = (left <= margin).astype(int) + (right >= width - margin)
     is_long = across >= _LONGEST_STROKE * width
