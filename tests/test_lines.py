@@ -54,7 +54,7 @@ def test_the_two_ends_of_a_line_have_one_direction(tilt: int, is_line: bool) -> 
 def test_bars_in_line_with_paper_between_are_ink() -> None:
     picture = np.zeros((200, 300), np.uint8)
     for left in (0, 160):
-        bar = [(left + 80, 20), (left + 10, 130), (left + 10, 130), (left + 139, 130)]
+        bar = [(left + 80, 20), (left + 10, 130), (left + 139, 130)]
         cv2.polylines(picture, [np.array(bar)], isClosed=False, color=255, thickness=5)
     picture[128:133, :12] = 255
     assert (without_lines(picture) == picture / np.float32(255)).all()
@@ -151,8 +151,8 @@ def test_a_ruled_line_that_a_digit_covers_and_a_margin_cuts_is_no_ink() -> None:
     cv2.line(picture, (150, 0), (175, 679), 90, 16)
     three = [(370, 240), (480, 180), (560, 230), (460, 310), (570, 380), (480, 460), (330, 460), (325, 400)]
     cv2.polylines(picture, [np.array(three)], isClosed=False, color=255, thickness=18)
-    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
-    assert cleaned[430:470, 620:].max() < 0.25
+    cleaned = without_lines(picture)
+    assert cleaned[430:470, 620:].max() < LOW
     assert min(cleaned[y, x] for x, y in three) > 0.5
 
 
@@ -163,9 +163,9 @@ def test_the_waist_of_an_eight_beside_ruled_lines_that_slope_otherwise_is_ink() 
     cv2.ellipse(picture, (95, 66), (25, 12), 0, 0, 360, 255, 2)
     cv2.ellipse(picture, (95, 96), (25, 17), 0, 0, 360, 255, 2)
     cv2.line(picture, (70, 81), (120, 77), 255, 2)
-    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
+    cleaned = without_lines(picture)
     assert min(cleaned[round(81 - (x - 70) / 12.5), x] for x in range(72, 119, 3)) > 0.5
-    assert cleaned[:, 5].max() < 0.25
+    assert cleaned[:, 5].max() < LOW
 
 
 @pytest.mark.parametrize("bow", [0, 25])
@@ -176,14 +176,14 @@ def test_a_ruled_line_that_a_digit_interrupts_is_no_ink_though_the_paper_is_curv
         curve = np.stack([x, np.rint(line + bow * ((x - 200) / 200) ** 2)], 1).astype(np.int32)
         cv2.polylines(picture, [curve], isClosed=False, color=150, thickness=2)
     picture[130:180, 170:230] = 0
-    cleaned = remove_lines((picture / 255).astype(np.float32), 0.25)
-    assert (cleaned > 0.25).mean() < 0.002
+    cleaned = without_lines(picture)
+    assert (cleaned > LOW).mean() < 0.002
 
 
 def test_grain_makes_no_printed_lines() -> None:
     noise = np.random.default_rng(2).normal(0, 1, (700, 700)).astype(np.float32)
     grain = cv2.GaussianBlur(noise, (0, 0), 1.2)
-    lines = find_level_lines((grain > 0.5 * grain.std()).astype(np.float32), 0.25)
+    lines = find_level_lines((grain > 0.5 * grain.std()).astype(np.float32), LOW)
     _, _, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
     thickness = stats[1:, cv2.CC_STAT_AREA] / stats[1:, cv2.CC_STAT_WIDTH]
     assert thickness.max(initial=0) < 0.1 * 700

@@ -227,6 +227,7 @@ def _only_lines(straight: Mask, is_ink: Mask) -> Mask:
     left = stats[:, cv2.CC_STAT_LEFT]
     right = left + stats[:, cv2.CC_STAT_WIDTH]
     begins, ends = left <= margin, right >= width - margin
+    # What is numbered 0 is no run.
     first, last = np.flatnonzero(begins & ~ends), np.flatnonzero(ends & ~begins)
     for run, rest in _interrupted(labels, first[first > 0], last[last > 0], is_ink):
         labels[labels == rest] = run
@@ -281,7 +282,7 @@ class Direction(NamedTuple):
     """Where a nearly level run is, and where it leads."""
 
     column: float
-    """Its middle."""
+    """Its middle: the column, and the row."""
 
     row: float
     slope: float
