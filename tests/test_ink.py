@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.pictures import read_page
-from app.pictures.ink import even_paper, find_ink, has_even_paper
+from app.pictures.ink import curved_paper, even_paper, find_ink, has_curved_paper, has_even_paper
 from app.pictures.search import is_even_ink
 
 
@@ -40,6 +40,24 @@ def test_an_overexposed_part_does_not_level_the_light_that_slopes(down: float, r
     pixels = as_pixels(1.6 * light * (1 - 0.7 * ink))
     assert has_even_paper(pixels)
     assert np.abs(even_paper(pixels)[..., 0] - (1.6 * light).clip(0, 255)).max() < 8
+
+
+def test_the_paper_under_ink_is_found_where_the_light_falls_off_in_a_curve() -> None:
+    y, x = np.indices((120, 120)) / 120
+    light = 200 * (1 - 0.6 * np.hypot(x - 0.2, y - 0.1) ** 2)
+    _, ink = paper_and_ink(0, 0)
+    pixels = as_pixels(light * (1 - 0.7 * ink))
+    assert has_curved_paper(pixels)
+    assert np.abs(curved_paper(pixels)[..., 0] - light).max() < 8
+    density = find_ink(pixels, light_on_dark=False, reach=None, is_curved=True).density
+    assert density[ink > 0].min() > 0.5
+    assert density[ink == 0].max() < 0.1
+
+
+def test_paper_in_the_shadow_of_leaves_is_not_curved() -> None:
+    light, ink = paper_and_ink(0.1, 0.1)
+    light *= 1 - 0.25 * (np.indices(light.shape) // 20 % 2).sum(axis=0)
+    assert not has_curved_paper(as_pixels(light * (1 - 0.3 * ink)))
 
 
 def test_light_that_slopes_at_one_side_of_a_small_picture_is_no_ink(tmp_path: Path) -> None:

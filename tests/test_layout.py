@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from app.pictures.judge import without_ghosts
 from app.pictures.layout import Box, Layout, find_layout
-from app.pictures.search import split_shade
 
 Picture = NDArray[np.uint8]
 
@@ -166,17 +165,3 @@ def test_a_zero_of_a_dry_pen_that_is_crossed_is_no_dashed_box(slash: int, boxes:
         cv2.ellipse(picture, (150, 150), (70, 100), 0, start, start + 20, 255, 8)
     cv2.line(picture, (175, 90), (125, 210), 255, slash)
     assert lay_out(picture).boxes == boxes
-
-
-def test_what_is_broad_may_be_a_shadow_and_strokes_are_none() -> None:
-    ink = np.zeros((150, 200), bool)
-    ink[:, :20] = True
-    ink[60:140, 130:180] = True
-    ink[40:50, 60:120] = True
-    shade, strokes = split_shade(ink)
-    assert shade[:, :20].all()
-    assert shade[75:125, 130:180].all()
-    assert strokes[40:50, 60:120].all()
-    np.testing.assert_array_equal(shade ^ strokes, ink)
-    shade, strokes = split_shade(ink & (np.arange(200) < 125) & (np.arange(200) >= 20))
-    assert not shade.any()

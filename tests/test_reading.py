@@ -56,6 +56,13 @@ def to_side(image: Picture, side: int) -> Picture:
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
 
 
+def to_frame(image: Picture, side: int) -> Picture:
+    """Return a digit that nearly fills a square."""
+    digit = to_side(cut_out(image), round(0.9 * side))
+    down, right = side - digit.shape[0], side - digit.shape[1]
+    return np.pad(digit, ((down // 2, down - down // 2), (right // 2, right - right // 2)))
+
+
 def to_square(image: Picture) -> Picture:
     """Return it stretched to 16x16, black and white: a form that data sets of digits come in."""
     stretched = cv2.resize(image, (16, 16), interpolation=cv2.INTER_CUBIC)
@@ -220,6 +227,40 @@ def test_digits_cut_out_along_their_edges_are_read_where_the_light_slopes(
         down, right = generator.uniform(-0.5, 0.5, 2)
         pictures.append(((190 - 130 * ink) * (1 + down * y + right * x)).clip(0, 255).astype(np.uint8))
     assert share_right(texts(recognizer, tmp_path, pictures, inverts=False), labels) >= 0.95
+
+
+def blurred(image: Picture, side: int) -> Picture:
+    """Return a digit in a broad pen as tall as the picture, a square enlarged from 8x8."""
+    digit = cut_out(cv2.dilate(image, np.ones((2, 2), np.uint8)))
+    columns = max(3, min(7, round(8 * digit.shape[1] / digit.shape[0])))
+    few = cv2.resize(digit, (columns, 8), interpolation=cv2.INTER_AREA)
+    few = np.pad(few, ((0, 0), ((8 - columns) // 2, (9 - columns) // 2)))
+    return cv2.resize(few, (side, side), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize("side", [28, 64, 160, 300])
+def test_blurred_digits_as_tall_as_the_picture_are_read(
+    recognizer: Recognizer, tmp_path: Path, side: int
+) -> None:
+    images, labels = make_strokes(60, seed=21)
+    pictures = [blurred(image, side) for image in images]
+    assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.9
+
+
+@pytest.mark.parametrize(("side", "least"), [(24, 0.95), (48, 0.95), (120, 0.95), (300, 0.85), (700, 0.8)])
+def test_digits_nearly_as_tall_as_a_small_picture_are_read_where_the_light_falls_off(
+    recognizer: Recognizer, tmp_path: Path, side: int, least: float
+) -> None:
+    images, labels = make_strokes(60 if side < 700 else 20, seed=22)
+    pictures = []
+    for number, image in enumerate(images):
+        y, x = np.indices((side, side)) / side
+        # From one of the corners.
+        away = np.hypot(y - number // 2 % 2, x - number // 4 % 2)
+        light = 1 - 0.4 * away**2
+        ink = cv2.GaussianBlur(to_frame(image, side), (0, 0), 0.03 * side) / 255
+        pictures.append((220 * light * (1 - 0.6 * ink)).round().astype(np.uint8))
+    assert share_right(texts(recognizer, tmp_path, pictures), labels) >= least
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 6), (4, 6), (8, 10)])

@@ -76,7 +76,7 @@ class Ink:
         return measured
 
 
-def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int]) -> Ink:
+def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int], is_curved: bool = False) -> Ink:
     """Return the ink of a picture under one guess of its polarity.
 
     Args:
@@ -84,9 +84,13 @@ def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int]) -> Ink:
         light_on_dark: whether to look for light ink on dark paper.
         reach: what is narrower than this many pixels is ink, what is wider is paper or shadow; None where
             the paper is known to be even: then no part of it is a desk or in a shadow.
+        is_curved: whether even paper may be in light that falls off in a curve, as at the rim of a lens.
     """
     positive = 255 - pixels if light_on_dark else pixels
-    paper = even_paper(positive) if reach is None else estimate_paper(positive, reach)
+    if reach is not None:
+        paper = estimate_paper(positive, reach)
+    else:
+        paper = curved_paper(positive) if is_curved else even_paper(positive)
     densities = _channel_densities(positive, paper)
     weights = _channel_weights(densities)
     density = densities @ weights
@@ -170,16 +174,30 @@ def has_even_paper(pixels: Pixels) -> bool:
     The first is a drawing or a scan, the second a photo of a small piece of paper.
     """
     few = thin_out(pixels)
-    return flatness(few) >= _FLAT_SHARE or flatness(levelled(few)) >= _FLAT_SHARE
+    return flatness(few) >= _FLAT_SHARE or flatness(levelled(few, sloping_paper(few))) >= _FLAT_SHARE
 
 
 def even_paper(pixels: Pixels) -> Pixels:
     """Return the paper of a picture that `has_even_paper`."""
     shade, few = one_shade(pixels), thin_out(pixels)
     flat = flatness(few)
-    if flat >= _FLAT_SHARE and (flat + _FLATTER > 1 or flatness(levelled(few)) < flat + _FLATTER):
+    if flat >= _FLAT_SHARE and (
+        flat + _FLATTER > 1 or flatness(levelled(few, sloping_paper(few))) < flat + _FLATTER
+    ):
         return shade
-    return np.rint(fit_slope(pixels, shade)).astype(np.uint8)
+    return sloping_paper(pixels)
+
+
+def has_curved_paper(pixels: Pixels) -> bool:
+    """Whether a picture is dark ink on paper of one shade, in light that falls off in a curve."""
+    few = thin_out(pixels)
+    return flatness(levelled(few, curved_paper(few))) >= _FLAT_SHARE
+
+
+def curved_paper(pixels: Pixels) -> Pixels:
+    """Return the paper of a picture whose light falls off in a curve, of the second degree."""
+    slope = fit_slope(pixels, one_shade(pixels))
+    return np.rint(fit_slope(pixels, slope, is_curved=True)).astype(np.uint8)
 
 
 def thin_out(pixels: NDArray[Value]) -> NDArray[Value]:
@@ -207,10 +225,14 @@ def flatness(pixels: Pixels) -> float:
     return float((departure <= _FLAT_WITHIN * (light - dark)[channel]).mean())
 
 
-def levelled(pixels: Pixels) -> Pixels:
-    """Return the picture as it would be if its paper, in light that slopes, were in even light."""
-    shade = one_shade(pixels)
-    return np.clip(pixels * (shade / np.maximum(fit_slope(pixels, shade), 1)), 0, 255).astype(np.uint8)
+def levelled(pixels: Pixels, paper: Pixels) -> Pixels:
+    """Return the picture as it would be if its paper were in even light."""
+    return np.clip(pixels * (one_shade(pixels) / np.maximum(paper, np.float32(1))), 0, 255).astype(np.uint8)
+
+
+def sloping_paper(pixels: Pixels) -> Pixels:
+    """Return the paper of a picture in light that slopes."""
+    return np.rint(fit_slope(pixels, one_shade(pixels))).astype(np.uint8)
 
 
 def one_shade(pixels: Pixels) -> Pixels:
@@ -221,15 +243,19 @@ def one_shade(pixels: Pixels) -> Pixels:
     return np.broadcast_to(np.rint(shade).astype(np.uint8), pixels.shape).copy()
 
 
-def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
+def fit_slope(pixels: Pixels, first: NDArray[Any], is_curved: bool = False) -> NDArray[np.float32]:
     """Return float32 [height, width, channels], the plane through the light part in each channel.
 
-    What is light is told by the plane found before, `shade` at first.
+    What is light is told by the plane found before, `first` at first. If `is_curved`, it is no plane, but of
+    the second degree.
     """
     terms = plane_terms(pixels.shape)
+    if is_curved:
+        _, x, y = np.moveaxis(terms, -1, 0)
+        terms = np.concatenate([terms, np.stack([x * x, x * y, y * y], -1)], -1)
     steps = odd_steps(pixels.shape, _ENOUGH // 2)
     few = pixels[steps].astype(np.float32)
-    slope: NDArray[np.float32] = shade[steps].astype(np.float32)
+    slope: NDArray[np.float32] = first[steps].astype(np.float32)
     plane = None
     for _ in range(_SLOPE_FITS):
         is_light, _ = split_levels(np.clip(few * (128 / np.maximum(slope, 1)), 0, 255).astype(np.uint8))
@@ -241,7 +267,7 @@ def fit_slope(pixels: Pixels, shade: Pixels) -> NDArray[np.float32]:
             is_told = is_light
         plane, *_ = np.linalg.lstsq(terms[steps][is_told], few[is_told], rcond=None)
         slope = np.clip(terms[steps] @ plane, 0, 255)
-    return shade.astype(np.float32) if plane is None else np.clip(terms @ plane, 0, 255)
+    return first.astype(np.float32) if plane is None else np.clip(terms @ plane, 0, 255)
 
 
 def plane_terms(shape: tuple[int, ...]) -> NDArray[np.float32]:

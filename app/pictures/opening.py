@@ -21,6 +21,9 @@ Pixels = NDArray[np.uint8]
 TINY = 64
 """A picture of at most so many pixels to the longer side seldom shows more than a digit, and no shadows."""
 
+SMALL = 300
+"""A digit in a picture of at most so many pixels to the longer side may be cut out along its edges."""
+
 PICTURE_SUFFIXES = (
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.datasets import SIDE
-from app.pictures.ink import align_channels
+from app.pictures.ink import align_channels, has_even_paper
 from app.pictures.judge import is_paper, stroke_length, writing
 from app.pictures.layout import Box, with_margin
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
-from app.pictures.opening import TINY, Pixels, open_picture, reduce_to, to_grey
+from app.pictures.opening import SMALL, TINY, Pixels, open_picture, reduce_to, to_grey
 from app.pictures.parting import MOST_PARTED, Part, Way, find_ways, part
 from app.pictures.search import DOUBTFUL, Found, Picture, all_ink, charge_unread, likeliest, search_all
 from app.pictures.sheet import cover_desk
@@ -42,6 +42,9 @@ _SMALL_PICTURE = 300
 # With sides of at most so many pixels, a picture seldom shows a number, but if it is so many times as wide as
 # tall.
 _SMALL_SIDE, _NUMBER = 128, 1.5
+
+# What is taken off the likelihood in a small picture if only in the other polarity its paper is even.
+_UNEVEN = 1.5
 
 # What is taken off the likelihood in a tiny picture if all ink is left unread, for less of it less.
 _UNREAD_TINY = 2.0
@@ -179,9 +182,15 @@ def search_polarities(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
     with page.stage("reduce"):
         fine = align_channels(fine)
         working = reduce_to(fine, WORKING_SIDE)
+    is_small = max(page.size) <= SMALL
+    is_even = [is_small and has_even_paper(positive) for positive in (working, 255 - working)]
     found: list[Found] = []
     for light_on_dark in (False, True):
-        found += search_all(working, light_on_dark, page)
+        price = _UNEVEN if any(is_even) and not is_even[light_on_dark] else 0.0
+        found += [
+            one._replace(likelihood=one.likelihood - price)
+            for one in search_all(working, light_on_dark, page)
+        ]
         # In a small picture or a dark one, crumbs of the paper may look like writing.
         is_sheet = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
         if is_sheet and likeliest(found) > DOUBTFUL:

@@ -14,12 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.cell import without_cell_lines
-from app.pictures.ink import HIGH, LOW, Ink, even_paper, find_ink, find_strokes, full_density, has_even_paper
+from app.pictures.ink import (
+    HIGH,
+    LOW,
+    Ink,
+    even_paper,
+    find_ink,
+    find_strokes,
+    full_density,
+    has_curved_paper,
+    has_even_paper,
+)
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
-from app.pictures.layout import Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
+from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density
-from app.pictures.opening import TINY, Pixels, reduce_to, to_grey
+from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
 
 DOUBTFUL = -0.2
 """The likelihood below which another way to see a picture is tried."""
@@ -31,8 +41,10 @@ _FAINT = 0.8
 _FLAT_PICTURE = 600
 
 # Whether a large picture's paper is even is told in one with a longest side of so many pixels; by what factor
-# the darkest of even ink is darker than most of it, at most; and which share of the frame it may cover.
-_COARSE, _EVENLY_DARK, _CUT_OUT = 300, 1.3, 0.4
+# the darkest of even ink is darker than most of it, at most, and if it is blurred; and which share of the
+# frame a digit that is cut out along its edges may cover, and of one side.
+_COARSE, _EVENLY_DARK, _BLURRED = 300, 1.3, 1.5
+_CUT_OUT, _CUT_OUT_SIDE = 0.4, 0.75
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, and if some of it is
 # taken for a shadow.
@@ -117,7 +129,7 @@ def search_all(working: Pixels, light_on_dark: bool, picture: Picture) -> list[F
     if is_settled:
         return even
     if not even:
-        return search_narrow(working, light_on_dark, picture)
+        return search_narrow(working, light_on_dark, picture) + search_curved(working, light_on_dark, picture)
     shade, strokes = split_shade(all_ink(even[0]))
     if not shade.any():
         return even
@@ -184,10 +196,25 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
     return with_whole(all_found, whole)
 
 
-def time_ink(working: Pixels, light_on_dark: bool, reach: Optional[int], picture: Picture) -> Ink:
+def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
+    """Return what is darker than paper in light that falls off in a curve.
+
+    A digit that nearly fills a small picture leaves too little paper beside it to tell what is narrow. In a
+    larger one there is nothing if the paper is not so.
+    """
+    with picture.stage("ink"):
+        coarse = reduce_to(255 - working if light_on_dark else working, _COARSE)
+        if max(picture.size) > SMALL and not has_curved_paper(coarse):
+            return []
+    return search(time_ink(working, light_on_dark, None, picture, is_curved=True), working, _THICK, picture)
+
+
+def time_ink(
+    working: Pixels, light_on_dark: bool, reach: Optional[int], picture: Picture, is_curved: bool = False
+) -> Ink:
     """Return what `find_ink` does, and add the time it takes to the picture's."""
     with picture.stage("ink"):
-        return find_ink(working, light_on_dark, reach)
+        return find_ink(working, light_on_dark, reach, is_curved)
 
 
 def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list[Found]:
@@ -268,7 +295,8 @@ def take_all(ink: Ink, working: Pixels, picture: Picture) -> list[Found]:
     density = ink.density / np.float32(full)
     with picture.stage("layout"):
         labels, pieces = find_pieces(find_strokes(density, 0), density)
-        if not pieces or not fills(pieces[0], labels.shape) or is_accompanied(pieces):
+        positive = 255 - working if ink.light_on_dark else working
+        if not pieces or is_accompanied(pieces) or not is_cut_out(pieces[0].box, labels > 0, positive):
             return []
         layout = Layout(labels, ((join(pieces),),), ())
     contrast = float(working.max()) - float(working.min())
@@ -288,12 +316,23 @@ def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
     return found + whole
 
 
-def fills(piece: Piece, shape: tuple[int, ...]) -> bool:
-    """Whether a piece reaches all four sides of the picture, or nearly; in a tiny one, two opposite ones."""
-    left, top, right, bottom = piece.box
-    near = 1 + 0.02 * max(shape)
-    across, down = max(left, shape[1] - right), max(top, shape[0] - bottom)
-    return (min if max(shape) <= TINY else max)(across, down) <= near
+def is_cut_out(box: Box, ink: NDArray[np.bool_], positive: Pixels) -> bool:
+    """Whether the longest piece of all ink may be a digit cut out along its edges, no shadow and no desk.
+
+    It reaches all four sides of the picture, or nearly, in a small one at least two opposite ones. A shadow
+    is broad, or there is darker ink in it; along a desk, one side is all dark.
+    """
+    left, top, right, bottom = box
+    height, width = ink.shape
+    near = 1 + 0.02 * max(ink.shape)
+    across, down = max(left, width - right), max(top, height - bottom)
+    if max(ink.shape) <= TINY:
+        return bool(min(across, down) <= near)
+    if max(across, down) <= near:
+        return not split_shade(ink)[0].any()
+    covered = max(float(side.mean()) for side in (ink[0], ink[-1], ink[:, 0], ink[:, -1]))
+    is_narrow = max(ink.shape) <= SMALL and min(across, down) <= near and covered < _CUT_OUT_SIDE
+    return bool(is_narrow and is_even_ink(positive, _BLURRED))
 
 
 def nearly_fills(found: Found) -> bool:
@@ -311,15 +350,18 @@ def is_alone(found: Found) -> bool:
     return not found.layout.clutter and found.layout.main.touches == 0
 
 
-def is_even_ink(pixels: Pixels) -> bool:
-    """Whether what is darker than even paper is all about as dark: where there is a shadow, ink is darker."""
+def is_even_ink(pixels: Pixels, most: float = _EVENLY_DARK) -> bool:
+    """Whether what is darker than even paper is all about as dark: where there is a shadow, ink is darker.
+
+    The darkest is at most `most` times as dark as the median.
+    """
     paper = even_paper(pixels)
     missing = np.max(cv2.subtract(paper, pixels).reshape(paper.shape), axis=2)
     _, dark = cv2.threshold(missing, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     if not dark.any():
         return False
     middle, darkest = np.quantile(missing[dark > 0] / paper.max(axis=2)[dark > 0], (0.5, 0.99))
-    return bool(darkest < _EVENLY_DARK * middle)
+    return bool(darkest < most * middle)
 
 
 def split_shade(ink: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -1,0 +1,98 @@
+"""Ink is searched for as paper and light ask for, and what fills a picture is told from shadows and desks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.pictures.opening import SMALL, TINY
+from app.pictures.page import Page, search_polarities
+from app.pictures.search import is_cut_out, split_shade
+
+Picture = NDArray[np.uint8]
+
+
+def cuts_out(density: NDArray[np.float64]) -> bool:
+    """Return what `is_cut_out` says of the ink in a picture, given its density."""
+    ink = density > 0.25
+    rows, columns = np.nonzero(ink.any(axis=1))[0], np.nonzero(ink.any(axis=0))[0]
+    box = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return is_cut_out(box, ink, (220 * (1 - density)).round().astype(np.uint8)[..., np.newaxis])
+
+
+def upright(side: int, left: float = 0.4) -> NDArray[np.float64]:
+    """Return the density of a bar from the top of a picture to its bottom, a fifth of it wide."""
+    density = np.zeros((side, side))
+    density[:, round(left * side) : round((left + 0.2) * side)] = 0.7
+    return density
+
+
+@pytest.mark.parametrize(("side", "is_so"), [(TINY, True), (200, True), (SMALL, True), (SMALL + 1, False)])
+def test_what_reaches_two_sides_is_cut_out_in_a_small_picture(side: int, is_so: bool) -> None:
+    assert cuts_out(upright(side)) is is_so
+    assert cuts_out(upright(side).T) is is_so
+    assert not cuts_out(upright(side)[:, ::-1] * (np.arange(side)[:, np.newaxis] > 0.1 * side))
+
+
+def test_a_desk_along_one_side_is_not_cut_out() -> None:
+    assert not cuts_out(upright(200, left=0.0))
+    assert not cuts_out(upright(200, left=0.8).T)
+
+
+def test_a_shadow_with_darker_ink_in_it_is_not_cut_out() -> None:
+    density = upright(200) / 2
+    density[80:140, 90:102] = 0.9
+    assert not cuts_out(density)
+
+
+def test_what_reaches_all_sides_is_cut_out_unless_it_is_broad() -> None:
+    strokes = cv2.polylines(
+        np.zeros((500, 500)), [np.array([(250, 9), (9, 250), (250, 490), (490, 250)])], True, 0.7, 20
+    )
+    assert cuts_out(strokes)
+    strokes[250:450, 100:300] = 0.7
+    assert not cuts_out(strokes)
+
+
+@pytest.mark.parametrize("side", [40, 250, 700])
+def test_in_light_that_falls_off_in_a_curve_all_of_a_digit_is_found(side: int) -> None:
+    y, x = np.indices((side, side)) / side
+    light = 1 - 0.25 * (x**2 + y**2)
+    ring = cv2.ellipse(
+        np.zeros((side, side)), (side // 2, side // 2), (side // 4, side // 3), 0, 0, 360, 1, side // 8
+    )
+    pixels = (230 * light * (1 - 0.6 * ring)).round().astype(np.uint8)[..., np.newaxis]
+    _, found = search_polarities(pixels, Page((side, side)))
+    best = max(found, key=lambda one: one.likelihood)
+    left, top, right, bottom = best.layout.whole.box
+    # Strokes are drawn half inside the ellipse, half outside.
+    width, height = side // 2 + side // 8, side // 3 * 2 + side // 8
+    assert abs(right - left - width) <= 0.06 * side
+    assert abs(bottom - top - height) <= 0.06 * side
+
+
+@pytest.mark.parametrize("light_on_dark", [False, True])
+def test_where_paper_is_even_in_one_polarity_the_other_is_less_likely(light_on_dark: bool) -> None:
+    # A blurred one from the top to the bottom, and paper at both sides.
+    x = np.indices((200, 200))[1]
+    grey = np.clip(np.abs(x - 100) / 60, 0.1, 1) * 230
+    pixels = grey.round().astype(np.uint8)[..., np.newaxis]
+    pixels = 255 - pixels if light_on_dark else pixels
+    _, found = search_polarities(pixels, Page((200, 200)))
+    assert max(found, key=lambda one: one.likelihood).ink.light_on_dark is light_on_dark
+
+
+def test_what_is_broad_may_be_a_shadow_and_strokes_are_none() -> None:
+    ink = np.zeros((150, 200), bool)
+    ink[:, :20] = True
+    ink[60:140, 130:180] = True
+    ink[40:50, 60:120] = True
+    shade, strokes = split_shade(ink)
+    assert shade[:, :20].all()
+    assert shade[75:125, 130:180].all()
+    assert strokes[40:50, 60:120].all()
+    np.testing.assert_array_equal(shade ^ strokes, ink)
+    shade, strokes = split_shade(ink & (np.arange(200) < 125) & (np.arange(200) >= 20))
+    assert not shade.any()
