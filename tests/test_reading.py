@@ -235,16 +235,16 @@ def blurred(image: Picture, side: int) -> Picture:
     columns = max(3, min(7, round(8 * digit.shape[1] / digit.shape[0])))
     few = cv2.resize(digit, (columns, 8), interpolation=cv2.INTER_AREA)
     few = np.pad(few, ((0, 0), ((8 - columns) // 2, (9 - columns) // 2)))
-    return cv2.resize(few, (side, side), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(few, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
-@pytest.mark.parametrize("side", [28, 64, 160, 300])
+@pytest.mark.parametrize(("side", "least"), [(28, 0.98), (64, 0.98), (160, 0.9), (300, 0.9)])
 def test_blurred_digits_as_tall_as_the_picture_are_read(
-    recognizer: Recognizer, tmp_path: Path, side: int
+    recognizer: Recognizer, tmp_path: Path, side: int, least: float
 ) -> None:
-    images, labels = make_strokes(60, seed=21)
+    images, labels = make_strokes(100, seed=21)
     pictures = [blurred(image, side) for image in images]
-    assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.9
+    assert share_right(texts(recognizer, tmp_path, pictures), labels) >= least
 
 
 @pytest.mark.parametrize(("side", "least"), [(24, 0.95), (48, 0.95), (120, 0.95), (300, 0.85), (700, 0.8)])

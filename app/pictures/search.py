@@ -30,6 +30,7 @@ from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
+from app.pictures.outlined import fill_outlines
 
 DOUBTFUL = -0.2
 """The likelihood below which another way to see a picture is tried."""
@@ -241,6 +242,8 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
                 cleaned, full, noise = cleaned / np.float32(left), full * left, noise / left
         with picture.stage("layout"):
             is_ink = find_strokes(cleaned, noise)
+            filled = fill_outlines(is_ink)
+            cleaned, is_ink = np.where(filled & ~is_ink, np.float32(1), cleaned), filled
             layout = without_ghosts(find_layout(is_ink, cleaned, thickest), grey)
         if not layout.lines:
             break

@@ -1,0 +1,54 @@
+"""Fill digits that are drawn in outline, as on a poster or in a colouring book."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# An outline encloses a stroke, nearly all in one piece, as the two loops of an eight do not; it is at least so
+# many times as long as broad; at its broadest at most so many times as broad as on average, as loops and boxes
+# are not; and so much of it is enclosed.
+_WHOLE, _SLENDER, _BROADEST, _ENCLOSED = 0.9, 4.5, 1.7, 0.5
+
+
+def fill_outlines(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return ink with those strokes filled of which it is the outlines.
+
+    Args:
+        is_ink: bool [height, width].
+    """
+    contours, tree = cv2.findContours(is_ink.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    inside: dict[int, list[int]] = {}
+    for index in range(len(contours)):
+        inside.setdefault(int(tree[0][index][3]), []).append(index)
+    filled = is_ink.copy()
+    for outermost in inside.get(-1, []):
+        holes = inside.get(outermost, [])
+        areas = [cv2.contourArea(contours[hole]) for hole in holes]
+        if not areas or max(areas) < _WHOLE * sum(areas):
+            continue
+        # What is drawn in a hole is the outline of a loop: what that encloses is not part of the stroke.
+        loops = [loop for hole in holes for inner in inside.get(hole, []) for loop in inside.get(inner, [])]
+        left, top, width, height = cv2.boundingRect(contours[outermost])
+        mask = np.zeros((height, width), np.uint8)
+        cv2.drawContours(mask, contours, outermost, 1, cv2.FILLED, offset=(-left, -top))
+        for loop in loops:
+            cv2.drawContours(mask, contours, loop, 0, cv2.FILLED, offset=(-left, -top))
+        part = slice(top, top + height), slice(left, left + width)
+        if is_outlined(mask > 0, is_ink[part]):
+            filled[part] |= mask > 0
+    return filled
+
+
+def is_outlined(stroke: NDArray[np.bool_], is_ink: NDArray[np.bool_]) -> bool:
+    """Whether what an outline encloses is a stroke of even breadth, given where there is ink."""
+    distances = cv2.distanceTransform(np.pad(stroke.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1][stroke]
+    # On average, a point of a stroke is a quarter of its breadth away from its edge.
+    breadth = max(1.0, 4 * float(distances.mean()))
+    enclosed = float((stroke & ~is_ink).sum()) / distances.size
+    return (
+        distances.size >= _SLENDER * breadth**2
+        and 2 * float(distances.max()) <= _BROADEST * breadth
+        and enclosed > _ENCLOSED
+    )
