@@ -52,10 +52,21 @@ def test_an_outlined_stroke_is_filled_and_the_hole_of_its_loop_is_not() -> None:
         drawn([[(10, 10), (110, 10), (110, 190), (10, 190)]], 3, closed=True)
         | drawn([[(60, 40), (60, 160)]], 8),
         drawn([[(80, 20), (20, 120), (100, 120)], [(80, 20), (80, 180)]], 4),
+        outline(cv2.circle(drawn([[(60, 40), (60, 190)]], 9), (60, 35), 25, 255, -1)),
         outline(drawn([[(60, 30), (60, 170)]], 10), 7),
         np.zeros((200, 120), np.uint8),
     ],
-    ids=["six", "zero", "narrow zero", "narrow eight", "box", "four", "thick outline", "nothing"],
+    ids=[
+        "six",
+        "zero",
+        "narrow zero",
+        "narrow eight",
+        "box",
+        "four",
+        "nine with its stem drawn twice",
+        "thick outline",
+        "nothing",
+    ],
 )
 def test_what_is_no_outline_is_left_as_it_is(picture: Picture) -> None:
     np.testing.assert_array_equal(filled(picture), picture > 0)

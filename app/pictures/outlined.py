@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# An outline encloses a stroke, nearly all in one piece, as the two loops of an eight do not. It is at least so
-# many times as long as broad, at its broadest at most so many times as broad as on average, as loops and
-# boxes are not, and so much of it is enclosed.
+# An outline encloses a stroke: nearly all in one piece, as the two loops of an eight do not; at least so many
+# times as long as broad; at its broadest at most so many times as broad as on average, as a loop with a tail
+# is not; and so much of it is enclosed.
 _WHOLE, _SLENDER, _BROADEST, _ENCLOSED = 0.9, 4.5, 1.7, 0.5
 
 
