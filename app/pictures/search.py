@@ -201,13 +201,17 @@ def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
     """Return what is darker than paper in light that falls off in a curve.
 
     A digit that nearly fills a small picture leaves too little paper beside it to tell what is narrow. In a
-    larger one there is nothing if the paper is not so.
+    larger one there is nothing if the paper is not so, and what leaves ink unread is less likely: the half of
+    a sheet that has another colour would be ink.
     """
+    is_small = max(picture.size) <= SMALL
     with picture.stage("ink"):
         coarse = reduce_to(255 - working if light_on_dark else working, _COARSE)
-        if max(picture.size) > SMALL and not has_curved_paper(coarse):
+        if not is_small and not has_curved_paper(coarse):
             return []
-    return search(time_ink(working, light_on_dark, None, picture, is_curved=True), working, _THICK, picture)
+    ink = time_ink(working, light_on_dark, None, picture, is_curved=True)
+    found = search(ink, working, _THICK, picture)
+    return found if is_small else [charge_unread(one, all_ink(one), _UNREAD) for one in found]
 
 
 def time_ink(
