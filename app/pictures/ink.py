@@ -83,8 +83,8 @@ def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int], is_curve
         pixels: the picture.
         light_on_dark: whether to look for light ink on dark paper.
         reach: what is narrower than this many pixels is ink, what is wider is paper or shadow; None where
-            the paper is known to be even: then no part of it is a desk or in a shadow.
-        is_curved: whether even paper may be in light that falls off in a curve, as at the rim of a lens.
+            the paper is taken for even: then no part of it is a desk or in a shadow.
+        is_curved: without a reach, whether light falls off in a curve, as at the rim of a lens.
     """
     positive = 255 - pixels if light_on_dark else pixels
     if reach is not None:
@@ -244,10 +244,10 @@ def one_shade(pixels: Pixels) -> Pixels:
 
 
 def fit_slope(pixels: Pixels, first: NDArray[Any], is_curved: bool = False) -> NDArray[np.float32]:
-    """Return float32 [height, width, channels], the plane through the light part in each channel.
+    """Return float32 [height, width, channels], the surface through the light part in each channel.
 
-    What is light is told by the plane found before, `first` at first. If `is_curved`, it is no plane, but of
-    the second degree.
+    It is a plane, or if `is_curved` of the second degree. What is light is told by the one found before,
+    `first` at first.
     """
     terms = plane_terms(pixels.shape)
     if is_curved:

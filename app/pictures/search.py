@@ -43,7 +43,7 @@ _FLAT_PICTURE = 600
 
 # Whether a large picture's paper is even is told in one with a longest side of so many pixels; by what factor
 # the darkest of even ink is darker than most of it, at most, and if it is blurred; and which share of the
-# frame a digit that is cut out along its edges may cover, and of one side.
+# frame, and of each of its sides, a digit that is cut out along its edges may cover.
 _COARSE, _EVENLY_DARK, _BLURRED = 300, 1.3, 1.5
 _CUT_OUT, _CUT_OUT_SIDE = 0.4, 0.75
 
@@ -200,9 +200,9 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
 def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
     """Return what is darker than paper in light that falls off in a curve.
 
-    A digit that nearly fills a small picture leaves too little paper beside it to tell what is narrow. In a
-    larger one there is nothing if the paper is not so, and what leaves ink unread is less likely: the half of
-    a sheet that has another colour would be ink.
+    A digit that nearly fills a small picture leaves too little paper beside it to tell what is narrow, or
+    whether the light is so. In a larger one there is nothing if it is not, and what leaves ink unread is less
+    likely: the half of a sheet that has another colour would be ink.
     """
     is_small = max(picture.size) <= SMALL
     with picture.stage("ink"):
@@ -324,10 +324,11 @@ def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
 
 
 def is_cut_out(box: Box, ink: NDArray[np.bool_], positive: Pixels) -> bool:
-    """Whether the longest piece of all ink may be a digit cut out along its edges, no shadow and no desk.
+    """Whether the longest piece of all ink may be a digit cut out along its edges.
 
-    It reaches all four sides of the picture, or nearly, in a small one at least two opposite ones. A shadow
-    is broad, or there is darker ink in it; along a desk, one side is all dark.
+    It reaches all four sides of the picture, or nearly, in a small one at least two opposite ones. So do
+    shadows and desks, but in tiny pictures: what reaches four sides and is broad is one, and what reaches two
+    if it has darker ink in it, or takes up a side.
     """
     left, top, right, bottom = box
     height, width = ink.shape
