@@ -7,19 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.pictures.normalise import ink_box
 from app.pictures.opening import SMALL, TINY
 from app.pictures.page import Page, search_polarities
 from app.pictures.search import is_cut_out, split_shade
-
-Picture = NDArray[np.uint8]
 
 
 def cuts_out(density: NDArray[np.float64]) -> bool:
     """Return what `is_cut_out` says of the ink in a picture, given its density."""
     ink = density > 0.25
-    rows, columns = np.nonzero(ink.any(axis=1))[0], np.nonzero(ink.any(axis=0))[0]
-    box = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-    return is_cut_out(box, ink, (220 * (1 - density)).round().astype(np.uint8)[..., np.newaxis])
+    return is_cut_out(ink_box(ink), ink, (220 * (1 - density)).round().astype(np.uint8)[..., np.newaxis])
 
 
 def upright(side: int, left: float = 0.4) -> NDArray[np.float64]:
