@@ -19,13 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.datasets import SIDE
-from app.pictures.ink import align_channels, has_even_paper
+from app.pictures.ink import align_channels
 from app.pictures.judge import is_paper, stroke_length, writing
 from app.pictures.layout import Box, with_margin
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import SMALL, TINY, Pixels, open_picture, reduce_to, to_grey
 from app.pictures.parting import MOST_PARTED, Part, Way, find_ways, part
-from app.pictures.search import DOUBTFUL, Found, Picture, all_ink, charge_unread, likeliest, search_all
+from app.pictures.search import (
+    DOUBTFUL,
+    Found,
+    Picture,
+    all_ink,
+    charge_unread,
+    is_on_even_paper,
+    likeliest,
+    search_all,
+)
 from app.pictures.sheet import cover_desk
 
 # The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
@@ -182,20 +191,21 @@ def search_polarities(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
     with page.stage("reduce"):
         fine = align_channels(fine)
         working = reduce_to(fine, WORKING_SIDE)
-    is_small = max(page.size) <= SMALL
-    is_even = [is_small and has_even_paper(positive) for positive in (working, 255 - working)]
-    found: list[Found] = []
+    searched: list[tuple[bool, list[Found]]] = []
     for light_on_dark in (False, True):
-        price = _UNEVEN if any(is_even) and not is_even[light_on_dark] else 0.0
-        found += [
-            one._replace(likelihood=one.likelihood - price)
-            for one in search_all(working, light_on_dark, page)
-        ]
+        is_even = is_on_even_paper(working, light_on_dark, page)
+        found = search_all(working, light_on_dark, is_even, page)
+        searched.append((is_even, found))
         # In a small picture or a dark one, crumbs of the paper may look like writing.
         is_sheet = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
         if is_sheet and likeliest(found) > DOUBTFUL:
             break
-    return fine, found
+    price = _UNEVEN if max(page.size) <= SMALL and any(is_even for is_even, _ in searched) else 0.0
+    return fine, [
+        one if is_even else one._replace(likelihood=one.likelihood - price)
+        for is_even, found in searched
+        for one in found
+    ]
 
 
 def is_mostly_light(pixels: Pixels) -> bool:

@@ -26,7 +26,7 @@ from app.pictures.ink import (
     has_even_paper,
 )
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
-from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
+from app.pictures.layout import Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
@@ -46,6 +46,10 @@ _FLAT_PICTURE = 600
 # frame, and of each of its sides, a digit that is cut out along its edges may cover.
 _COARSE, _EVENLY_DARK, _BLURRED = 300, 1.3, 1.5
 _CUT_OUT, _CUT_OUT_SIDE = 0.4, 0.75
+
+# How long ink is at least beside which what reaches the picture's sides is a frame, and what reaches two of
+# them a fold or a pen, as a share of its length: shorter than that are the scraps of a digit.
+_BESIDE, _BESIDE_FOLD = 0.3, 0.12
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, and if some of it is
 # taken for a shadow.
@@ -119,14 +123,14 @@ def likeliest(found: Sequence[Found]) -> float:
     return max((one.likelihood for one in found), default=-math.inf)
 
 
-def search_all(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
+def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Picture) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
-    On even paper, ink is what is darker. Where that may be a shadow or the desk, or where paper is not even,
-    what is narrow is ink. Of two ways to see a picture, the one that leaves strokes unread is less likely,
-    and so is the one that reads what is as broad as a shadow.
+    On even paper (see `is_on_even_paper`), ink is what is darker. Where that may be a shadow or the
+    desk, or where paper is not even, what is narrow is ink. Of two ways to see a picture, the one that leaves
+    strokes unread is less likely, and so is the one that reads what is as broad as a shadow.
     """
-    even, is_settled = search_even(working, light_on_dark, picture)
+    even, is_settled = search_even(working, light_on_dark, picture) if is_even else ([], False)
     if is_settled:
         return even
     if not even:
@@ -139,20 +143,23 @@ def search_all(working: Pixels, light_on_dark: bool, picture: Picture) -> list[F
     return narrow + [charge_shade(one, shade) for one in even]
 
 
-def search_even(working: Pixels, light_on_dark: bool, picture: Picture) -> tuple[list[Found], bool]:
-    """Return what is darker than even paper, whose light may slope, and whether that is all there is.
-
-    There is nothing if the paper is not even; a large picture's is, if its ink is all about as dark, too, and
-    there is nothing along the frame. It is all if it looks like writing, or may be one digit cut out along
-    its edges, or is paper, as the polarity is the other one; and in tiny pictures, which show no shadows.
-    """
+def is_on_even_paper(working: Pixels, light_on_dark: bool, picture: Picture) -> bool:
+    """Whether a picture's ink is on even paper, whose light may slope; in a large one, all about as dark."""
     positive = 255 - working if light_on_dark else working
-    is_small = max(picture.size) < _FLAT_PICTURE
     with picture.stage("ink"):
-        coarse = positive if is_small else reduce_to(positive, _COARSE)
-        is_even = has_even_paper(coarse) and (is_small or is_even_ink(coarse))
-    if not is_even:
-        return [], False
+        if max(picture.size) < _FLAT_PICTURE:
+            return has_even_paper(positive)
+        coarse = reduce_to(positive, _COARSE)
+        return has_even_paper(coarse) and is_even_ink(coarse)
+
+
+def search_even(working: Pixels, light_on_dark: bool, picture: Picture) -> tuple[list[Found], bool]:
+    """Return what is darker than even paper, and whether that is all there is.
+
+    There is nothing in a large picture with something along the frame. It is all if it looks like writing, or
+    may be one digit cut out along its edges, or is paper, as the polarity is the other one; and in tiny
+    pictures, which show no shadows.
+    """
     ink = time_ink(working, light_on_dark, None, picture)
     found = search(ink, working, _THICK, picture)
     is_tiny = max(picture.size) <= TINY
@@ -161,7 +168,7 @@ def search_even(working: Pixels, light_on_dark: bool, picture: Picture) -> tuple
         whole = [one for one in whole if border_share(one.density > HIGH) < _CUT_OUT]
     if whole:
         return with_whole(found, whole), True
-    if not found or not (is_small or all(map(is_alone, found))):
+    if not found or not (max(picture.size) < _FLAT_PICTURE or all(map(is_alone, found))):
         return [], False
     is_clear = is_tiny or likeliest(found) >= DOUBTFUL
     return found, is_clear or is_paper(writing(found[0].layout))
@@ -303,7 +310,7 @@ def take_all(ink: Ink, working: Pixels, picture: Picture) -> list[Found]:
     with picture.stage("layout"):
         labels, pieces = find_pieces(find_strokes(density, 0), density)
         positive = 255 - working if ink.light_on_dark else working
-        if not pieces or is_accompanied(pieces) or not is_cut_out(pieces[0].box, labels > 0, positive):
+        if not pieces or not is_cut_out(pieces, labels > 0, positive):
             return []
         layout = Layout(labels, ((join(pieces),),), ())
     contrast = float(working.max()) - float(working.min())
@@ -323,14 +330,16 @@ def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
     return found + whole
 
 
-def is_cut_out(box: Box, ink: NDArray[np.bool_], positive: Pixels) -> bool:
-    """Whether the longest piece of all ink may be a digit cut out along its edges.
+def is_cut_out(pieces: Sequence[Piece], ink: NDArray[np.bool_], positive: Pixels) -> bool:
+    """Whether all ink, the longest piece first, may be one digit cut out along its edges.
 
     It reaches all four sides of the picture, or nearly, in a small one at least two opposite ones. So do
     shadows and desks, but in tiny pictures: what reaches four sides and is broad is one, and what reaches two
-    if it has darker ink in it, or takes up a side.
+    if it has darker ink in it, or takes up a side. Beside frames, folds and pens, there is the digit.
     """
-    left, top, right, bottom = box
+    if is_accompanied(pieces, _BESIDE):
+        return False
+    left, top, right, bottom = pieces[0].box
     height, width = ink.shape
     near = 1 + 0.02 * max(ink.shape)
     across, down = max(left, width - right), max(top, height - bottom)
@@ -340,7 +349,7 @@ def is_cut_out(box: Box, ink: NDArray[np.bool_], positive: Pixels) -> bool:
         return not split_shade(ink)[0].any()
     covered = max(float(side.mean()) for side in (ink[0], ink[-1], ink[:, 0], ink[:, -1]))
     is_narrow = max(ink.shape) <= SMALL and min(across, down) <= near and covered < _CUT_OUT_SIDE
-    return bool(is_narrow and is_even_ink(positive, _BLURRED))
+    return bool(is_narrow and not is_accompanied(pieces, _BESIDE_FOLD) and is_even_ink(positive, _BLURRED))
 
 
 def nearly_fills(found: Found) -> bool:
@@ -348,9 +357,9 @@ def nearly_fills(found: Found) -> bool:
     return bool(found.layout.whole.side >= _MOST * max(found.layout.labels.shape))
 
 
-def is_accompanied(pieces: Sequence[Piece]) -> bool:
-    """Whether beside the longest piece there are others of some size: then that is a frame around them."""
-    return any(piece.side > 0.3 * pieces[0].side for piece in pieces[1:])
+def is_accompanied(pieces: Sequence[Piece], least: float) -> bool:
+    """Whether beside the longest piece there is another of at least such a share of its length."""
+    return any(piece.side > least * pieces[0].side for piece in pieces[1:])
 
 
 def is_alone(found: Found) -> bool:
