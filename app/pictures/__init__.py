@@ -1,9 +1,10 @@
 """Turn any picture of digits into what MNIST is made of: 28x28, white ink on black, sized and centred.
 
 `opening.py` opens the file, `sheet.py` leaves out the desk, `ink.py` tells ink from paper, `lines.py` and
-`cell.py` remove printed lines, `layout.py` sorts the ink into digits, `judge.py` says how much they look
-like writing, `search.py` leads through these in the ways that a picture asks for, `normalise.py` gives the
-digits MNIST's form, and `page.py` makes guesses of them.
+`cell.py` remove printed lines, `tiles.py` and `outlined.py` make strokes of what is painted in squares or
+drawn in outline, `layout.py` sorts the ink into digits, `judge.py` says how much they look like writing,
+`search.py` leads through these in the ways that a picture asks for, `parting.py` parts digits that touch,
+`normalise.py` gives them MNIST's form, and `page.py` makes guesses of them.
 """
 
 from app.pictures.layout import Box

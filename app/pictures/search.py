@@ -31,6 +31,7 @@ from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
 from app.pictures.outlined import fill_outlines
+from app.pictures.tiles import join_tiles
 
 DOUBTFUL = -0.2
 """The likelihood below which another way to see a picture is tried."""
@@ -253,7 +254,7 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
                 cleaned, full, noise = cleaned / np.float32(left), full * left, noise / left
         with picture.stage("layout"):
             is_ink = find_strokes(cleaned, noise)
-            filled = fill_outlines(is_ink)
+            filled = fill_outlines(join_tiles(is_ink))
             cleaned, is_ink = np.where(filled & ~is_ink, np.float32(1), cleaned), filled
             layout = without_ghosts(find_layout(is_ink, cleaned, thickest), grey)
         if not layout.lines:
