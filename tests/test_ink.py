@@ -6,7 +6,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.pictures import read_page
-from app.pictures.ink import curved_paper, even_paper, find_ink, has_curved_paper, has_even_paper
+from app.pictures.ink import (
+    curved_paper,
+    even_paper,
+    find_ink,
+    has_curved_paper,
+    has_even_paper,
+    without_dots,
+    without_grain,
+)
 from app.pictures.search import is_even_ink
 
 
@@ -109,3 +117,25 @@ def test_noise_on_even_paper_is_measured() -> None:
     found = find_ink(as_pixels(light * (1 - 0.7 * ink) + noise), light_on_dark=False, reach=None)
     # Four standard deviations of 8 levels in 160, less what is cut off below zero.
     assert 0.09 < found.floor < 0.25
+
+
+@pytest.mark.parametrize(("deviation", "is_grainy"), [(0, False), (4, False), (25, True)])
+def test_a_grainy_picture_is_smoothed_and_no_other_is(deviation: float, is_grainy: bool) -> None:
+    grey = np.full((400, 500), 150.0)
+    grey[100:300, 200:215] = 40
+    pixels = as_pixels(grey + np.random.default_rng(0).normal(0, deviation, grey.shape))
+    smooth = without_grain(pixels)
+    assert (smooth is not pixels) is is_grainy
+    assert smooth[:90].std() < max(0.3 * deviation, 5)
+    assert smooth[150:250, 207].mean() < 60
+
+
+def test_dots_of_a_dithered_picture_are_taken_away_and_thin_lines_are_not() -> None:
+    lines = np.full((60, 60, 1), 240, np.uint8)
+    lines[20, 5:50] = lines[5:50, 30] = 20
+    dithered, few = lines.copy(), lines.copy()
+    dithered[1:18:2, 1:28:2] = 20
+    few[1:18:4, 1:28:4] = 20
+    np.testing.assert_array_equal(without_dots(dithered), lines)
+    np.testing.assert_array_equal(without_dots(255 - dithered), 255 - lines)
+    np.testing.assert_array_equal(without_dots(few), few)

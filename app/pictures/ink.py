@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.normalise import Density
-from app.pictures.opening import Pixels
+from app.pictures.opening import Pixels, to_grey
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -20,6 +20,13 @@ HIGH, LOW = 0.5, 0.25
 
 # By what factor a stroke must somewhere stand out from the noise.
 _ABOVE_NOISE = 1.3
+
+# A picture is grainy if its noise has more than this share of its range of levels for a deviation; and the
+# deviation of the blur that takes it away, in pixels.
+_GRAINY, _SMOOTHED = 0.04, 1.5
+
+# The share of a picture's pixels that are dots if it is dithered.
+_DOTTED = 0.02
 
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
@@ -133,6 +140,26 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
             if is_desk or texture > floor:
                 quiet[part][is_inside & (is_desk | (quiet[part] < 2 * texture))] = 0
     return quiet
+
+
+def without_grain(pixels: Pixels) -> Pixels:
+    """Return a grainy picture smoothed, such as a photo taken in the dark, and any other as it is."""
+    grey = to_grey(pixels)
+    dark, light = np.quantile(thin_out(grey), (0.005, 0.995))
+    if noise_of(grey.astype(np.float32)) <= _GRAINY * max(1.0, light - dark):
+        return pixels
+    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _SMOOTHED))
+
+
+def without_dots(pixels: Pixels) -> Pixels:
+    """Return a picture without its dots of single pixels, if it has many: dithering, or salt and pepper."""
+    is_light = split_levels(pixels)[0].astype(np.uint8)
+    # Of each pixel and its eight neighbours, how many are light.
+    light = cv2.boxFilter(is_light, -1, (3, 3), normalize=False, borderType=cv2.BORDER_REPLICATE)
+    is_dot = ((is_light == 1) & (light == 1)) | ((is_light == 0) & (light == 8))
+    if is_dot.mean() < _DOTTED:
+        return pixels
+    return np.where(is_dot[..., np.newaxis], np.atleast_3d(cv2.medianBlur(pixels, 3)), pixels)
 
 
 def align_channels(pixels: Pixels) -> Pixels:
