@@ -47,6 +47,30 @@ def test_the_scraps_of_a_desk_along_the_frame_do_not_tell_how_tall_digits_are() 
     assert [len(line) for line in lay_out(picture).lines] == [4]
 
 
+def test_a_pen_across_the_picture_is_no_writing_beside_a_digit() -> None:
+    picture = np.zeros((560, 1000), np.uint8)
+    cv2.line(picture, (-50, 40), (1050, 90), 255, 40)
+    write_four(picture, 430, 200, 190, 10)
+    assert boxes_of(lay_out(picture)) == [[(425, 195, 588, 396)]]
+
+
+@pytest.mark.parametrize("width", [4, 20])
+def test_what_the_frame_cuts_is_writing_if_it_is_about_as_broad_as_the_rest(width: int) -> None:
+    picture = np.zeros((600, 500), np.uint8)
+    write_four(picture, 120, 300, 200, 20)
+    cv2.line(picture, (400, 0), (400, 200), 255, width)
+    assert len(lay_out(picture).lines) == (2 if width == 20 else 1)
+
+
+def test_a_column_of_print_is_no_digit() -> None:
+    picture = np.zeros((700, 600), np.uint8)
+    write_four(picture, 300, 250, 170, 8)
+    for row in range(12):
+        write_four(picture, 30, 40 + 50 * row, 20, 4)
+        write_four(picture, 60, 40 + 50 * row, 20, 4)
+    assert boxes_of(lay_out(picture)) == [[(296, 246, 441, 425)]]
+
+
 @pytest.mark.parametrize(("width", "boxes"), [(5, 1), (17, 1), (26, 0)])
 def test_a_box_around_digits_has_thin_lines(width: int, boxes: int) -> None:
     picture = np.zeros((400, 600), np.uint8)

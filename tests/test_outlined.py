@@ -20,6 +20,9 @@ Picture = NDArray[np.uint8]
 SIX = [(70, 20), (45, 70), (35, 120), (50, 165), (80, 160), (85, 130), (60, 115), (38, 130)]
 
 
+RING = cv2.ellipse(np.zeros((200, 120), np.uint8), (60, 100), (56, 95), 0, 0, 360, 255, 4)
+
+
 def drawn(lines: list[list[tuple[int, int]]], width: int, closed: bool = False) -> Picture:
     return cv2.polylines(
         np.zeros((200, 120), np.uint8), [np.array(line) for line in lines], closed, 255, width
@@ -52,6 +55,8 @@ def test_an_outlined_stroke_is_filled_and_the_hole_of_its_loop_is_not() -> None:
         drawn([[(10, 10), (110, 10), (110, 190), (10, 190)]], 3, closed=True)
         | drawn([[(60, 40), (60, 160)]], 8),
         drawn([[(80, 20), (20, 120), (100, 120)], [(80, 20), (80, 180)]], 4),
+        RING | drawn([SIX], 8),
+        RING | cv2.circle(cv2.circle(np.zeros_like(RING), (60, 75), 20, 255, 6), (60, 125), 25, 255, 6),
         outline(cv2.circle(drawn([[(60, 40), (60, 190)]], 9), (60, 35), 25, 255, -1)),
         outline(drawn([[(60, 30), (60, 170)]], 10), 7),
         np.zeros((200, 120), np.uint8),
@@ -63,6 +68,8 @@ def test_an_outlined_stroke_is_filled_and_the_hole_of_its_loop_is_not() -> None:
         "narrow eight",
         "box",
         "four",
+        "six in a ring",
+        "eight in a ring",
         "nine with its stem drawn twice",
         "thick outline",
         "nothing",

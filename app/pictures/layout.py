@@ -23,11 +23,12 @@ _MOST_FOUND = 400
 _SKIP, _WIDEST_SKIP = 0.04, 0.2
 
 # Shares of the height of the tallest digit: what is smaller is no digit of its own, or if it is so wide, what
-# is lower; how far a detached stroke (the bar of a five) may be from its digit; how far one half of a digit
-# may be above the other.
+# is lower; how far a detached stroke (the bar of a five) may be from its digit; how tall a digit of small
+# pieces alone may be; how far one half of a digit may be above the other.
 _SMALLEST_DIGIT = 0.45
 _WIDE_DIGIT, _LOWEST_DIGIT = 0.7, 0.3
 _DETACHED, _FAR_DETACHED = 0.2, 0.6
+_TALLEST_ALONE = 1.5
 _STACKED_GAP = 0.12
 
 # How large what a box encloses must be, as a share of its longer side, and how wide its lines may be, and how
@@ -376,12 +377,13 @@ def choose_main(pieces: list[Piece], clutter: tuple[int, ...], shape: tuple[int,
     """Return the piece most likely to be a digit or a part of one.
 
     It is the longest stroke; a pale one, such as the edge of a shadow, counts less, one that touches the
-    frame half, one that lies along it half of that, and what cannot be a stroke only if there is nothing
-    else.
+    frame half, one that lies along it half of that, one that goes from one of its sides to the opposite one a
+    third, and what cannot be a stroke only if there is nothing else.
     """
 
     def weight(piece: Piece) -> float:
         share = (0.5 if piece.touches else 1.0) * (0.5 if is_beside_frame(piece, shape) else 1.0)
+        share *= 0.3 if goes_across(piece, shape) else 1.0
         return share * piece.length * piece.darkness**2
 
     strokes = [piece for piece in pieces if piece.labels[0] not in clutter] or pieces
@@ -396,6 +398,12 @@ def is_along_frame(piece: Piece) -> bool:
     across = piece.box[2] - piece.box[0]
     is_cut = piece.is_bent and piece.touches == 1 and piece.contact < min(across, piece.height)
     return piece.contact > 3 * piece.touches * piece.width and not is_cut
+
+
+def goes_across(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece goes from one side of the picture to the opposite one."""
+    left, top, right, bottom = piece.box
+    return right - left == shape[1] or bottom - top == shape[0]
 
 
 def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
@@ -492,7 +500,7 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
         if piece.touches or not is_as_tall or piece.width < least * main.width:
             return True
     if piece.touches and not main.touches:
-        is_alike = 0.6 * main.side < piece.side < 1.6 * main.side and piece.width < 2 * main.width
+        is_alike = 0.6 < piece.side / main.side < 1.6 and 0.5 < piece.width / main.width < 2
         if not is_alike or piece.contact > 3 * main.width:
             return True
     is_blob = not piece.is_stroke and piece.width > 1.8 * main.width
@@ -572,7 +580,10 @@ def attach_small(groups: list[Piece], detached: float) -> list[Piece]:
         elif is_part:
             beside = [other for other in alone if gap(other.box, small.box) <= _DETACHED * tallest]
             alone = [*(other for other in alone if other not in beside), join([small, *beside])]
-    return large + [group for group in alone if is_large(group, tallest)]
+    # A column of print is much taller.
+    return large + [
+        group for group in alone if is_large(group, tallest) and group.height <= _TALLEST_ALONE * tallest
+    ]
 
 
 def is_large(group: Piece, tallest: int) -> bool:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 # is not; and so much of it is enclosed.
 _WHOLE, _SLENDER, _BROADEST, _ENCLOSED = 0.9, 4.5, 1.7, 0.5
 
+# The outline of a loop fills so much of its convex hull; a digit in a ring fills less of its own.
+_ROUND = 0.8
+
 
 def fill_outlines(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return ink with those strokes filled of which it is the outlines.
@@ -29,7 +32,10 @@ def fill_outlines(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if not areas or max(areas) < _WHOLE * sum(areas):
             continue
         # What is drawn in a hole is the outline of a loop: what that encloses is not part of the stroke.
-        loops = [loop for hole in holes for inner in inside.get(hole, []) for loop in inside.get(inner, [])]
+        drawn = [inner for hole in holes for inner in inside.get(hole, []) if inner in inside]
+        if not all(is_round(contours[inner]) and len(inside[inner]) == 1 for inner in drawn):
+            continue
+        loops = [loop for inner in drawn for loop in inside[inner]]
         left, top, width, height = cv2.boundingRect(contours[outermost])
         mask = np.zeros((height, width), np.uint8)
         cv2.drawContours(mask, contours, outermost, 1, cv2.FILLED, offset=(-left, -top))
@@ -39,6 +45,11 @@ def fill_outlines(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if is_outlined(mask > 0, is_ink[part]):
             filled[part] |= mask > 0
     return filled
+
+
+def is_round(contour: NDArray[np.int32]) -> bool:
+    """Whether what a contour encloses has no tail, given its points, int32 [N, 1, 2]."""
+    return cv2.contourArea(contour) > _ROUND * cv2.contourArea(cv2.convexHull(contour))
 
 
 def is_outlined(stroke: NDArray[np.bool_], is_ink: NDArray[np.bool_]) -> bool:
