@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
@@ -22,6 +22,7 @@ from app.evaluation import softmax
 from app.files import make_directory, write_atomically
 from app.pictures import Box, Guess, Page, read_page
 from app.pictures import Candidate as Cut
+from app.pictures.opening import TINY
 from app.runtime import prepare
 
 # Pictures whose digits the network sees at once: few, so that the first readings do not wait for the last.
@@ -45,6 +46,9 @@ _WIDER, _WIDE = 5.0, 1.0
 
 # So many doubts are spelt out; a picture of a carpet would give dozens.
 _MOST_DOUBTS = 4
+
+# What ends so near to a side of a picture, as a share of the longer one, goes on beyond it.
+_NEAR_SIDE = 0.015
 
 # The sureness below which a line of writing beside others is none: an edge of the desk, a smear.
 _CRUMB = 0.5
@@ -217,11 +221,12 @@ class Recognizer:
             return Reading(nothing, (), np.empty((0, 10)), {})
         _, guess, rows, chosen, left_out = best
         cuts = [guess.candidates[index] for index in chosen]
-        return self._to_reading(path, cuts, rows[chosen], guess, top_k, left_out)
+        return self._to_reading(path, page.size, cuts, rows[chosen], guess, top_k, left_out)
 
     def _to_reading(
         self,
         path: Path,
+        size: tuple[int, int],
         cuts: list[Cut],
         rows: NDArray[np.float32],
         guess: Guess,
@@ -244,7 +249,14 @@ class Recognizer:
             "\n".join(lines),
             digits,
             min(scores),
-            _doubt(rankings, scores, self._least_score, left_out, any(cut.way.is_part for cut in cuts)),
+            _doubt(
+                rankings,
+                scores,
+                self._least_score,
+                left_out,
+                any(cut.way.is_part for cut in cuts),
+                [number for number, cut in enumerate(cuts) if goes_across(cut.digit.box, size)],
+            ),
         )
         return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
 
@@ -318,18 +330,22 @@ def _doubt(
     least_score: float,
     left_out: int = 0,
     is_parted: bool = False,
+    across: Collection[int] = (),
 ) -> Optional[str]:
     """Return why a reading is in doubt, or None.
 
-    A second digit is likely, a score is low, ink is left out, or digits were parted that touch.
+    A second digit is likely, a score is low, a one is among those that go across the picture, ink is left
+    out, or digits were parted that touch.
     """
     doubtful = []
-    for (first, second, *_), score in zip(rankings, scores):
+    for number, ((first, second, *_), score) in enumerate(zip(rankings, scores)):
         if second.probability >= LIKELY_PROBABILITY:
             article = "an" if second.digit == 8 else "a"
             doubtful.append(f"the {first.digit} may be {article} {second.digit} ({second.probability:.1%})")
         elif score < least_score:
             doubtful.append(f"the {first.digit} hardly looks like a digit")
+        elif first.digit == 1 and number in across:
+            doubtful.append("the 1 goes from side to side of the picture and may be an edge or a shadow")
     if len(doubtful) > _MOST_DOUBTS + 1:
         doubtful[_MOST_DOUBTS:] = [f"and {len(doubtful) - _MOST_DOUBTS} more of {len(rankings)} are in doubt"]
     if is_parted:
@@ -338,6 +354,17 @@ def _doubt(
     if left_out:
         doubtful.append("above or below it is ink that hardly looks like digits")
     return ", ".join(doubtful) or None
+
+
+def goes_across(box: Box, size: tuple[int, int]) -> bool:
+    """Whether ink goes from one side of a picture, of that width and height, to the opposite one, or nearly.
+
+    Not so in tiny pictures: they are often cut out along their digits.
+    """
+    (left, top, right, bottom), (width, height) = box, size
+    near = _NEAR_SIDE * max(size)
+    across, down = max(left, width - right), max(top, height - bottom)
+    return min(across, down) <= near and max(size) > TINY
 
 
 class ImageFolder:

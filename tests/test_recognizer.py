@@ -17,7 +17,7 @@ from app.doubt import LEAST_SCORE, LIKELY_PROBABILITY
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
 from app.models import TwoConvNet, compute_logits, to_model_input
-from app.pictures import read_page
+from app.pictures import Box, read_page
 from app.recognizer import (
     BATCH_PICTURES,
     Candidate,
@@ -27,6 +27,7 @@ from app.recognizer import (
     Recognizer,
     _doubt,
     find_checkpoint,
+    goes_across,
     without_crumbs,
 )
 from app.runtime import REPOSITORY
@@ -158,6 +159,39 @@ def test_of_many_doubts_the_first_are_spelt_out() -> None:
 def test_ink_that_is_left_out_is_said() -> None:
     warning = _doubt([[Candidate(4, 0.99), Candidate(9, 0.01)]], [LEAST_SCORE], LEAST_SCORE, left_out=1)
     assert warning == "above or below it is ink that hardly looks like digits"
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "is_so"),
+    [
+        ((100, 0, 140, 300), (400, 300), True),
+        ((0, 100, 400, 130), (400, 300), True),
+        ((100, 4, 140, 295), (400, 300), True),
+        ((100, 0, 140, 280), (400, 300), False),
+        ((0, 0, 390, 280), (400, 300), False),
+        ((20, 0, 30, 64), (60, 64), False),
+    ],
+)
+def test_what_reaches_opposite_sides_goes_across(box: Box, size: tuple[int, int], is_so: bool) -> None:
+    assert goes_across(box, size) is is_so
+
+
+@pytest.mark.parametrize(("digit", "is_doubted"), [(1, True), (7, False)])
+def test_a_one_that_goes_across_may_be_an_edge(digit: int, is_doubted: bool) -> None:
+    places = [[Candidate(digit, 0.99), Candidate(9, 0.01)]] * 2
+    warning = _doubt(places, [LEAST_SCORE] * 2, LEAST_SCORE, across=[1])
+    doubt = "the 1 goes from side to side of the picture and may be an edge or a shadow"
+    assert warning == (doubt if is_doubted else None)
+
+
+def test_the_edge_of_a_desk_is_warned_of(tmp_path: Path) -> None:
+    picture = np.full((300, 400), 225, np.uint8)
+    picture[:, 360:] = 40
+    Image.fromarray(picture).save(tmp_path / "desk.png")
+    pretrained = REPOSITORY / "checkpoints" / "pretrained" / "best.pdparams"
+    (read,) = Recognizer(pretrained).read([tmp_path / "desk.png"])
+    assert isinstance(read, Prediction)
+    assert read.warning
 
 
 def test_lines_without_a_digit_are_dropped_beside_others_only() -> None:
