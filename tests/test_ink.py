@@ -12,7 +12,7 @@ from app.pictures.ink import (
     find_ink,
     has_curved_paper,
     has_even_paper,
-    without_dots,
+    without_dithering,
     without_grain,
 )
 from app.pictures.search import is_even_ink
@@ -130,12 +130,14 @@ def test_a_grainy_picture_is_smoothed_and_no_other_is(deviation: float, is_grain
     assert smooth[150:250, 207].mean() < 60
 
 
-def test_dots_of_a_dithered_picture_are_taken_away_and_thin_lines_are_not() -> None:
-    lines = np.full((60, 60, 1), 240, np.uint8)
-    lines[20, 5:50] = lines[5:50, 30] = 20
-    dithered, few = lines.copy(), lines.copy()
-    dithered[1:18:2, 1:28:2] = 20
-    few[1:18:4, 1:28:4] = 20
-    np.testing.assert_array_equal(without_dots(dithered), lines)
-    np.testing.assert_array_equal(without_dots(255 - dithered), 255 - lines)
-    np.testing.assert_array_equal(without_dots(few), few)
+@pytest.mark.parametrize(("step", "is_dithered"), [(2, True), (5, False)])
+def test_a_dithered_picture_is_smoothed_and_no_other_is(step: int, is_dithered: bool) -> None:
+    pixels = np.full((60, 60, 1), 240, np.uint8)
+    pixels[::step, ::step] = 20
+    pixels[20:24, 5:50] = 20
+    smooth = without_dithering(pixels)
+    assert (smooth is not pixels) is is_dithered
+    if is_dithered:
+        assert smooth[30:].min() > 160
+        assert smooth[21:23, 10:45].max() < 70
+    np.testing.assert_array_equal(without_dithering(255 - pixels), 255 - smooth)

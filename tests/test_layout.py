@@ -54,7 +54,7 @@ def test_a_pen_across_the_picture_is_no_writing_beside_a_digit() -> None:
     assert boxes_of(lay_out(picture)) == [[(425, 195, 588, 396)]]
 
 
-@pytest.mark.parametrize("width", [4, 20])
+@pytest.mark.parametrize("width", [8, 20])
 def test_what_the_frame_cuts_is_writing_if_it_is_about_as_broad_as_the_rest(width: int) -> None:
     picture = np.zeros((600, 500), np.uint8)
     write_four(picture, 120, 300, 200, 20)

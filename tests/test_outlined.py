@@ -79,6 +79,15 @@ def test_what_is_no_outline_is_left_as_it_is(picture: Picture) -> None:
     np.testing.assert_array_equal(filled(picture), picture > 0)
 
 
+def test_digits_with_a_loop_in_a_ring_are_no_outlines() -> None:
+    images, labels = make_strokes(300, seed=5)
+    for image in images[np.isin(labels, [4, 6, 9])]:
+        ring = cv2.circle(np.zeros((124, 124), np.uint8), (62, 62), 56, 255, 3)
+        digit = cv2.resize(image, (80, 80), interpolation=cv2.INTER_CUBIC) > 120
+        ring[22:102, 22:102][digit] = 255
+        np.testing.assert_array_equal(filled(ring), ring > 0)
+
+
 def test_outlined_digits_are_read(tmp_path: Path) -> None:
     images, labels = make_strokes(40, seed=24)
     pictures = []

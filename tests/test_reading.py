@@ -121,6 +121,29 @@ def test_a_digit_that_touches_the_line_of_its_cell_is_read_without_it(
     assert share_right(read, labels) >= 0.9
 
 
+@pytest.mark.parametrize("light", [0.6, 0.8])
+def test_dithered_digits_are_read(recognizer: Recognizer, tmp_path: Path, light: float) -> None:
+    images, labels = make_strokes(40, seed=41)
+    pictures = []
+    for image in images:
+        grey = light * (255 - cv2.resize(image, (48, 48), interpolation=cv2.INTER_LINEAR))
+        dithered = Image.fromarray(grey.round().astype(np.uint8)).convert("1")
+        pictures.append(np.where(np.asarray(dithered), 255, 0).astype(np.uint8))
+    assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.95
+
+
+def test_digits_in_the_dark_are_read(recognizer: Recognizer, tmp_path: Path) -> None:
+    images, labels = make_strokes(20, seed=43)
+    rng = np.random.default_rng(43)
+    pictures = []
+    for image in images:
+        page = np.pad(to_side(cut_out(image), 150), 150)
+        page = np.pad(page, ((0, 0), (0, 450 - page.shape[1])))
+        grey = rng.normal(60 - page / 6, 22)
+        pictures.append(grey.clip(0, 255).round().astype(np.uint8))
+    assert share_right(texts(recognizer, tmp_path, pictures, inverts=False), labels) >= 0.9
+
+
 def write_touching(seed: int, count: int) -> tuple[list[Picture], list[str]]:
     """Return pictures, [100, 240], of numbers of three digits, each of which begins in the one before."""
     images, labels = make_strokes(3 * count, seed=seed)

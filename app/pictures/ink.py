@@ -25,8 +25,9 @@ _ABOVE_NOISE = 1.3
 # deviation of the blur that takes it away, in pixels.
 _GRAINY, _SMOOTHED = 0.04, 1.5
 
-# The share of a picture's pixels that are dots if it is dithered.
-_DOTTED = 0.02
+# A picture is dithered if more than such a share of neighbouring pixels are not both light or both dark; and
+# the deviation of the blur that makes grey of them, in pixels.
+_DITHERED, _UNDITHERED = 0.24, 1.0
 
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
@@ -151,15 +152,13 @@ def without_grain(pixels: Pixels) -> Pixels:
     return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _SMOOTHED))
 
 
-def without_dots(pixels: Pixels) -> Pixels:
-    """Return a picture without its dots of single pixels, if it has many: dithering, or salt and pepper."""
-    is_light = split_levels(pixels)[0].astype(np.uint8)
-    # Of each pixel and its eight neighbours, how many are light.
-    light = cv2.boxFilter(is_light, -1, (3, 3), normalize=False, borderType=cv2.BORDER_REPLICATE)
-    is_dot = ((is_light == 1) & (light == 1)) | ((is_light == 0) & (light == 8))
-    if is_dot.mean() < _DOTTED:
+def without_dithering(pixels: Pixels) -> Pixels:
+    """Return a dithered picture smoothed, whose grey is of light and dark pixels, and any other as it is."""
+    is_light, _ = split_levels(pixels)
+    changes = (is_light[1:] != is_light[:-1]).mean() + (is_light[:, 1:] != is_light[:, :-1]).mean()
+    if changes / 2 <= _DITHERED:
         return pixels
-    return np.where(is_dot[..., np.newaxis], np.atleast_3d(cv2.medianBlur(pixels, 3)), pixels)
+    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _UNDITHERED))
 
 
 def align_channels(pixels: Pixels) -> Pixels:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.datasets import SIDE
-from app.pictures.ink import align_channels, without_dots, without_grain
+from app.pictures.ink import align_channels, without_dithering, without_grain
 from app.pictures.judge import is_paper, stroke_length, writing
 from app.pictures.layout import Box, with_margin
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
@@ -191,7 +191,7 @@ def search_polarities(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
     with page.stage("reduce"):
         fine = align_channels(fine)
         working = reduce_to(fine, WORKING_SIDE)
-        working = without_grain(working) if max(page.size) > SMALL else without_dots(working)
+        working = without_grain(working) if max(page.size) > SMALL else without_dithering(working)
     searched: list[tuple[bool, list[Found]]] = []
     for light_on_dark in (False, True):
         is_even = is_on_even_paper(working, light_on_dark, page)
