@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.pictures.judge import without_ghosts
 from app.pictures.layout import Box, Layout, find_layout
+from app.pictures.opening import SMALL
 
 Picture = NDArray[np.uint8]
 
@@ -52,6 +53,24 @@ def test_a_pen_across_the_picture_is_no_writing_beside_a_digit() -> None:
     cv2.line(picture, (-50, 40), (1050, 90), 255, 40)
     write_four(picture, 430, 200, 190, 10)
     assert boxes_of(lay_out(picture)) == [[(425, 195, 588, 396)]]
+
+
+@pytest.mark.parametrize(("side", "left"), [(SMALL, 96), (SMALL + 200, 177)])
+def test_a_long_stroke_beside_a_short_bent_one_is_a_pen_but_in_small_pictures(side: int, left: int) -> None:
+    picture = np.zeros((side, side), np.uint8)
+    write_four(picture, 180, 110, 60, 6)
+    cv2.line(picture, (100, 60), (110, 220), 255, 8)
+    assert lay_out(picture).whole.box[0] == left
+
+
+@pytest.mark.parametrize(("across", "slant", "count"), [(200, 0, 1), (200, 8, 2), (300, 0, 2)])
+def test_an_upright_bar_at_the_side_of_a_narrow_picture_is_the_line_of_a_cell(
+    across: int, slant: int, count: int
+) -> None:
+    picture = np.zeros((200, across), np.uint8)
+    write_four(picture, 70, 40, 110, 8)
+    cv2.line(picture, (5, 20), (5 + slant, 170), 255, 6)
+    assert sum(map(len, lay_out(picture).lines)) == count
 
 
 @pytest.mark.parametrize("width", [8, 20])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.normalise import Density
+from app.pictures.opening import SMALL
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first column and row outside."""
@@ -70,8 +71,9 @@ _BROADER, _SOFTER, _SOFT = 2.5, 0.4, 0.25
 # many of the longest pieces are looked at.
 _SHORT_STROKE, _PALER, _BENT, _MOST_SHADOWS = 0.12, 0.75, 1.35, 20
 
-# How much of its box a strip fills.
-_FILLED = 0.9
+# How much of its box a strip fills, and how many times as wide as its stroke the box of a printed line is;
+# and how many times as wide as tall a picture is at least that may show two digits and no cell's line.
+_FILLED, _BAR, _NARROW = 0.9, 1.3, 1.2
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -242,7 +244,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         for piece in pieces
         if piece in boxes or piece in dashes or is_no_stroke(piece, labels.shape, thickest)
     )
-    dropped = {*boxes, *dashes, *find_underlines(pieces), *find_rods(pieces[:_MOST_RODS])}
+    dropped = {*boxes, *dashes, *find_underlines(pieces), *find_rods(pieces[:_MOST_RODS], labels.shape)}
     boxes += [join(dashes)] if dashes else []
     pieces = [piece for piece in pieces if piece not in dropped]
     shadows = find_shadows(labels, density, pieces[:_MOST_SHADOWS])
@@ -427,6 +429,11 @@ def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
     return is_level or is_upright
 
 
+def is_bar(piece: Piece) -> bool:
+    """Whether a piece is as straight and upright as a printed line."""
+    return piece.box[2] - piece.box[0] <= _BAR * piece.width
+
+
 def is_dark_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is a strip all along a side of the picture: the dark edge of a scan."""
     left, top, right, bottom = piece.box
@@ -448,13 +455,17 @@ def find_underlines(pieces: list[Piece]) -> list[Piece]:
     return [piece for piece in pieces if is_level(piece) and any(is_under(piece, digit) for digit in digits)]
 
 
-def find_rods(pieces: list[Piece]) -> list[Piece]:
+def find_rods(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
     """Return the straight strokes far too long to be of one hand with the longest bent one: pens.
 
-    `pieces` are sorted, longest first.
+    `pieces` are sorted, longest first. In a small picture the bent one may be print, and the other a one,
+    unless the frame cuts it.
     """
     digit = next((piece for piece in pieces if piece.is_bent), None)
-    return [] if digit is None else [piece for piece in pieces if is_rod(piece, digit)]
+    if digit is None:
+        return []
+    may_be = [piece for piece in pieces if piece.touches or max(shape) > SMALL]
+    return [piece for piece in may_be if is_rod(piece, digit)]
 
 
 def is_rod(piece: Piece, digit: Piece) -> bool:
@@ -497,7 +508,9 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
         # In a wide picture, a one at its end is likelier than the line of a table.
         least = 0.35 if shape[1] > 2 * shape[0] else 0.6
         is_as_tall = 0.6 * main.height < piece.height < 1.5 * main.height
-        if piece.touches or not is_as_tall or piece.width < least * main.width:
+        # No two digits are beside one another in a picture so narrow.
+        is_ruled = shape[1] < _NARROW * shape[0] and is_bar(piece)
+        if piece.touches or not is_as_tall or piece.width < least * main.width or is_ruled:
             return True
     if piece.touches and not main.touches:
         is_alike = 0.6 < piece.side / main.side < 1.6 and 0.5 < piece.width / main.width < 2
