@@ -130,6 +130,12 @@ def test_a_grainy_picture_is_smoothed_and_no_other_is(deviation: float, is_grain
     assert smooth[150:250, 207].mean() < 60
 
 
+def test_strokes_in_a_few_pixels_are_not_dithered() -> None:
+    pixels = np.full((16, 8, 1), 240, np.uint8)
+    pixels[::2] = pixels[:, ::3] = 20
+    assert without_dithering(pixels) is pixels
+
+
 @pytest.mark.parametrize(("step", "is_dithered"), [(2, True), (5, False)])
 def test_a_dithered_picture_is_smoothed_and_no_other_is(step: int, is_dithered: bool) -> None:
     pixels = np.full((60, 60, 1), 240, np.uint8)

@@ -25,9 +25,9 @@ _ABOVE_NOISE = 1.3
 # deviation of the blur that takes it away, in pixels.
 _GRAINY, _SMOOTHED = 0.04, 1.5
 
-# A picture is dithered if more than such a share of neighbouring pixels are not both light or both dark; and
-# the deviation of the blur that makes grey of them, in pixels.
-_DITHERED, _UNDITHERED = 0.24, 1.0
+# A picture with so many pixels to its shorter side is dithered if more than such a share of neighbours are
+# not both light or both dark; and the deviation of the blur that makes grey of them, in pixels.
+_FEWEST, _DITHERED, _UNDITHERED = 24, 0.24, 1.0
 
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
@@ -153,7 +153,12 @@ def without_grain(pixels: Pixels) -> Pixels:
 
 
 def without_dithering(pixels: Pixels) -> Pixels:
-    """Return a dithered picture smoothed, whose grey is of light and dark pixels, and any other as it is."""
+    """Return a dithered picture smoothed, whose grey is of light and dark pixels, and any other as it is.
+
+    In the fewest pixels, there are as many changes between strokes and paper.
+    """
+    if min(pixels.shape[:2]) < _FEWEST:
+        return pixels
     is_light, _ = split_levels(pixels)
     changes = (is_light[1:] != is_light[:-1]).mean() + (is_light[:, 1:] != is_light[:, :-1]).mean()
     if changes / 2 <= _DITHERED:

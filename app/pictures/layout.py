@@ -508,8 +508,9 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
         # In a wide picture, a one at its end is likelier than the line of a table.
         least = 0.35 if shape[1] > 2 * shape[0] else 0.6
         is_as_tall = 0.6 * main.height < piece.height < 1.5 * main.height
-        # No two digits are beside one another in a picture so narrow.
-        is_ruled = shape[1] < _NARROW * shape[0] and is_bar(piece)
+        # In a picture so narrow are no two digits side by side; and the stem of one is near the rest.
+        is_apart = gap(piece.box, main.box) > _APART * main.height
+        is_ruled = shape[1] < _NARROW * shape[0] and is_bar(piece) and is_apart
         if piece.touches or not is_as_tall or piece.width < least * main.width or is_ruled:
             return True
     if piece.touches and not main.touches:

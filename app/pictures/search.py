@@ -76,8 +76,10 @@ _MOST = 0.75
 _SHADE, _SOFT_EDGE, _SHADY = 0.3, 2, 0.6
 
 # A broad stroke may be a shadow: how broad at least, as a share of the picture's shorter side; how dark the
-# strokes in it are at least, and what is taken off, in units of its own density; and shares of its area.
+# strokes in it are at least, and what is taken off, in units of its own density; shares of its area; and the
+# density below which it is no blurred ink.
 _BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
+_PALE = 0.45
 
 
 @dataclass
@@ -266,8 +268,9 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
         if layout.scattered is not None:
             scattered.append(as_one_digit(found[-1], layout.scattered))
         aside = layout.clutter + layout.shadows
-        if is_shadow_on_ink(layout, cleaned):
-            density = np.maximum(density - np.float32(_SHADOW * full), 0)
+        shadow = shadow_on_ink(layout, cleaned)
+        if shadow:
+            density = np.maximum(density - np.float32(_SHADOW * shadow * full), 0)
             is_in_shadow = True
         elif aside:
             is_aside = np.isin(layout.labels, aside).astype(np.uint8)
@@ -293,13 +296,19 @@ def is_all_clutter(layout: Layout) -> bool:
     return set(layout.whole.labels) <= set(layout.clutter)
 
 
-def is_shadow_on_ink(layout: Layout, density: Density) -> bool:
-    """Whether the longest of the writing is broad, soft, and has darker strokes in it, which are the ink."""
+def shadow_on_ink(layout: Layout, density: Density) -> float:
+    """Return the density of the longest of the writing if it is a shadow, and 0 if it is none.
+
+    A shadow is broad, soft, and has darker strokes in it, which are the ink.
+    """
     main = layout.main
     if main.width < _BROAD * min(density.shape) or not is_soft(sharpness(layout.labels, density, main)):
-        return False
+        return 0.0
     own = density[np.isin(layout.labels, main.labels)]
-    return bool(_LEAST_IN < (own > _IN_SHADOW).mean() < _MOST_IN)
+    middle = float(np.median(own))
+    # Of what is blurred, half is less than full ink, too, but not much less.
+    shadow = middle if middle < _PALE else 1.0
+    return shadow if _LEAST_IN < (own > _IN_SHADOW * shadow).mean() < _MOST_IN else 0.0
 
 
 def take_all(ink: Ink, working: Pixels, picture: Picture) -> list[Found]:
