@@ -255,7 +255,7 @@ class Recognizer:
                 self._least_score,
                 left_out,
                 any(cut.way.is_part for cut in cuts),
-                [number for number, cut in enumerate(cuts) if goes_across(cut.digit.box, size)],
+                [number for number, cut in enumerate(cuts) if reaches_across(cut.digit.box, size)],
             ),
         )
         return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
@@ -334,8 +334,8 @@ def _doubt(
 ) -> Optional[str]:
     """Return why a reading is in doubt, or None.
 
-    A second digit is likely, a score is low, a one is among those that go across the picture, ink is left
-    out, or digits were parted that touch.
+    For each digit, the first of these: a second one is likely, its score is low, or it is a one among those
+    that reach across the picture. For all: ink is left out, or digits were parted that touch.
     """
     doubtful = []
     for number, ((first, second, *_), score) in enumerate(zip(rankings, scores)):
@@ -356,7 +356,7 @@ def _doubt(
     return ", ".join(doubtful) or None
 
 
-def goes_across(box: Box, size: tuple[int, int]) -> bool:
+def reaches_across(box: Box, size: tuple[int, int]) -> bool:
     """Whether ink goes from one side of a picture, of that width and height, to the opposite one, or nearly.
 
     Not so in tiny pictures: they are often cut out along their digits.

@@ -50,9 +50,23 @@ def test_the_scraps_of_a_desk_along_the_frame_do_not_tell_how_tall_digits_are() 
 
 def test_a_pen_across_the_picture_is_no_writing_beside_a_digit() -> None:
     picture = np.zeros((560, 1000), np.uint8)
-    cv2.line(picture, (-50, 40), (1050, 90), 255, 40)
     write_four(picture, 430, 200, 190, 10)
-    assert boxes_of(lay_out(picture)) == [[(425, 195, 588, 396)]]
+    alone = boxes_of(lay_out(picture))
+    cv2.line(picture, (-50, 40), (1050, 90), 255, 40)
+    assert boxes_of(lay_out(picture)) == alone
+    upright = np.zeros((1000, 560), np.uint8)
+    write_four(upright, 200, 430, 190, 10)
+    alone = boxes_of(lay_out(upright))
+    cv2.line(upright, (40, -50), (90, 1050), 255, 40)
+    assert boxes_of(lay_out(upright)) == alone
+
+
+def test_a_pen_that_the_frame_cuts_is_none_in_a_small_picture_either() -> None:
+    picture = np.zeros((280, 280), np.uint8)
+    write_four(picture, 180, 110, 60, 6)
+    alone = boxes_of(lay_out(picture))
+    cv2.line(picture, (100, 0), (110, 180), 255, 8)
+    assert boxes_of(lay_out(picture)) == alone
 
 
 @pytest.mark.parametrize(("side", "left"), [(SMALL, 96), (SMALL + 200, 177)])
@@ -63,13 +77,16 @@ def test_a_long_stroke_beside_a_short_bent_one_is_a_pen_but_in_small_pictures(si
     assert lay_out(picture).whole.box[0] == left
 
 
-@pytest.mark.parametrize(("across", "slant", "count"), [(200, 0, 1), (200, 8, 2), (300, 0, 2)])
-def test_an_upright_bar_at_the_side_of_a_narrow_picture_is_the_line_of_a_cell(
-    across: int, slant: int, count: int
+@pytest.mark.parametrize(
+    ("top", "bottom", "slant", "count"),
+    [(20, 170, 0, 1), (45, 170, 0, 2), (20, 145, 0, 2), (38, 152, 0, 2), (20, 170, 8, 2)],
+)
+def test_an_upright_bar_beside_a_digit_is_the_line_of_a_cell_if_it_goes_on_above_and_below(
+    top: int, bottom: int, slant: int, count: int
 ) -> None:
-    picture = np.zeros((200, across), np.uint8)
+    picture = np.zeros((200, 200), np.uint8)
     write_four(picture, 70, 40, 110, 8)
-    cv2.line(picture, (5, 20), (5 + slant, 170), 255, 6)
+    cv2.line(picture, (5, top), (5 + slant, bottom), 255, 6)
     assert sum(map(len, lay_out(picture).lines)) == count
 
 

@@ -40,6 +40,14 @@ def test_tiles_are_joined_and_keep_their_outline(side: int, line: int) -> None:
     assert not joined[:, :column].any()
 
 
+def test_tiles_along_the_frame_are_joined() -> None:
+    tiles = in_cells(SEVEN, 16, 2)[50:-48, 50:-48]
+    assert tiles[0].any()
+    assert tiles[:, -1].any()
+    joined = join_tiles(tiles > 0)
+    np.testing.assert_array_equal(joined, join_tiles(np.pad(tiles, 30) > 0)[30:-30, 30:-30])
+
+
 @pytest.mark.parametrize(
     "ink",
     [

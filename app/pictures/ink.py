@@ -21,13 +21,14 @@ HIGH, LOW = 0.5, 0.25
 # By what factor a stroke must somewhere stand out from the noise.
 _ABOVE_NOISE = 1.3
 
-# A picture is grainy if its noise has more than this share of its range of levels for a deviation; and the
-# deviation of the blur that takes it away, in pixels.
-_GRAINY, _SMOOTHED = 0.04, 1.5
+# A picture is grainy if the deviation of its noise is more than this share of the range of its levels; and
+# the deviation of the blur that takes the grain away, in pixels.
+_GRAINY, _GRAIN_BLUR = 0.04, 1.5
 
-# A picture with so many pixels to its shorter side is dithered if more than such a share of neighbours are
-# not both light or both dark; and the deviation of the blur that makes grey of them, in pixels.
-_FEWEST, _DITHERED, _UNDITHERED = 24, 0.24, 1.0
+# A picture is dithered if it has so many pixels to its shorter side, and more than this share of its pixels
+# are light beside dark or dark beside light, both across and down; and the deviation of the blur that makes
+# them grey, in pixels.
+_FEWEST, _DITHERED, _DITHER_BLUR = 24, 0.24, 1.0
 
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
@@ -144,26 +145,30 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
 
 
 def without_grain(pixels: Pixels) -> Pixels:
-    """Return a grainy picture smoothed, such as a photo taken in the dark, and any other as it is."""
+    """Return a grainy picture smoothed, such as a photo taken in the dark, and any other as it is.
+
+    Not for small pictures, whose strokes are as fine as their grain.
+    """
     grey = to_grey(pixels)
     dark, light = np.quantile(thin_out(grey), (0.005, 0.995))
     if noise_of(grey.astype(np.float32)) <= _GRAINY * max(1.0, light - dark):
         return pixels
-    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _SMOOTHED))
+    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _GRAIN_BLUR))
 
 
 def without_dithering(pixels: Pixels) -> Pixels:
     """Return a dithered picture smoothed, whose grey is of light and dark pixels, and any other as it is.
 
-    In the fewest pixels, there are as many changes between strokes and paper.
+    For small pictures: in a large one, the dots are too fine to matter. In the fewest pixels, strokes and
+    paper change as often; in small print, too, but not up and down.
     """
     if min(pixels.shape[:2]) < _FEWEST:
         return pixels
     is_light, _ = split_levels(pixels)
-    changes = (is_light[1:] != is_light[:-1]).mean() + (is_light[:, 1:] != is_light[:, :-1]).mean()
-    if changes / 2 <= _DITHERED:
+    down, across = is_light[1:] != is_light[:-1], is_light[:, 1:] != is_light[:, :-1]
+    if min(down.mean(), across.mean()) <= _DITHERED:
         return pixels
-    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _UNDITHERED))
+    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _DITHER_BLUR))
 
 
 def align_channels(pixels: Pixels) -> Pixels:

@@ -71,9 +71,12 @@ _BROADER, _SOFTER, _SOFT = 2.5, 0.4, 0.25
 # many of the longest pieces are looked at.
 _SHORT_STROKE, _PALER, _BENT, _MOST_SHADOWS = 0.12, 0.75, 1.35, 20
 
-# How much of its box a strip fills, and how many times as wide as its stroke the box of a printed line is;
-# and how many times as wide as tall a picture is at least that may show two digits and no cell's line.
-_FILLED, _BAR, _NARROW = 0.9, 1.3, 1.2
+# How much of its box a strip fills.
+_FILLED = 0.9
+
+# The box of a cell's upright line is at most so many times as wide as its stroke, and the line goes on beyond
+# a digit by this share of its height.
+_BAR, _OVERSHOOT = 1.3, 0.05
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -378,14 +381,14 @@ def fill_holes(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def choose_main(pieces: list[Piece], clutter: tuple[int, ...], shape: tuple[int, ...]) -> Piece:
     """Return the piece most likely to be a digit or a part of one.
 
-    It is the longest stroke; a pale one, such as the edge of a shadow, counts less, one that touches the
-    frame half, one that lies along it half of that, one that goes from one of its sides to the opposite one a
-    third, and what cannot be a stroke only if there is nothing else.
+    It is the longest stroke. A pale one, such as the edge of a shadow, counts less, and one that touches the
+    frame half as much; half of that if it lies along it, and less than a third if it goes from side to side
+    of the picture, as a pen does. What cannot be a stroke counts only if there is nothing else.
     """
 
     def weight(piece: Piece) -> float:
         share = (0.5 if piece.touches else 1.0) * (0.5 if is_beside_frame(piece, shape) else 1.0)
-        share *= 0.3 if goes_across(piece, shape) else 1.0
+        share *= 0.3 if spans(piece, shape) else 1.0
         return share * piece.length * piece.darkness**2
 
     strokes = [piece for piece in pieces if piece.labels[0] not in clutter] or pieces
@@ -402,7 +405,7 @@ def is_along_frame(piece: Piece) -> bool:
     return piece.contact > 3 * piece.touches * piece.width and not is_cut
 
 
-def goes_across(piece: Piece, shape: tuple[int, ...]) -> bool:
+def spans(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece goes from one side of the picture to the opposite one."""
     left, top, right, bottom = piece.box
     return right - left == shape[1] or bottom - top == shape[0]
@@ -429,9 +432,15 @@ def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
     return is_level or is_upright
 
 
-def is_bar(piece: Piece) -> bool:
-    """Whether a piece is as straight and upright as a printed line."""
-    return piece.box[2] - piece.box[0] <= _BAR * piece.width
+def is_beyond(piece: Piece, main: Piece) -> bool:
+    """Whether a piece is a bar, no wider than its stroke, apart from a digit and longer above and below it.
+
+    Such is the line of a cell, from the one above to the one below. A one is about as tall as its neighbour.
+    """
+    is_bar = piece.box[2] - piece.box[0] <= _BAR * piece.width
+    more = _OVERSHOOT * main.height
+    is_longer = piece.box[1] < main.box[1] - more and piece.box[3] > main.box[3] + more
+    return is_bar and is_longer and gap(piece.box, main.box) > _APART * main.height
 
 
 def is_dark_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
@@ -458,8 +467,8 @@ def find_underlines(pieces: list[Piece]) -> list[Piece]:
 def find_rods(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
     """Return the straight strokes far too long to be of one hand with the longest bent one: pens.
 
-    `pieces` are sorted, longest first. In a small picture the bent one may be print, and the other a one,
-    unless the frame cuts it.
+    `pieces` are sorted, longest first. In a small picture only those are pens that the frame cuts: others may
+    be ones, and the bent stroke a letter that is printed beside.
     """
     digit = next((piece for piece in pieces if piece.is_bent), None)
     if digit is None:
@@ -499,8 +508,8 @@ def is_under(line: Piece, digit: Piece) -> bool:
 def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is no writing: a blob or a speck beside the main stroke, or what the frame cuts off.
 
-    Where the frame cuts off a stroke, it meets it in about the stroke's width; the edge of a desk, a shadow
-    or the line of a table lies along it.
+    Where the frame cuts off a stroke, it meets it in about the stroke's width, and that is about the main
+    stroke's; the edge of a desk, a shadow or the line of a table lies along it.
     """
     if is_around_corner(piece, shape) and not is_around_corner(main, shape):
         return True
@@ -508,10 +517,7 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
         # In a wide picture, a one at its end is likelier than the line of a table.
         least = 0.35 if shape[1] > 2 * shape[0] else 0.6
         is_as_tall = 0.6 * main.height < piece.height < 1.5 * main.height
-        # In a picture so narrow are no two digits side by side; and the stem of one is near the rest.
-        is_apart = gap(piece.box, main.box) > _APART * main.height
-        is_ruled = shape[1] < _NARROW * shape[0] and is_bar(piece) and is_apart
-        if piece.touches or not is_as_tall or piece.width < least * main.width or is_ruled:
+        if piece.touches or not is_as_tall or piece.width < least * main.width or is_beyond(piece, main):
             return True
     if piece.touches and not main.touches:
         is_alike = 0.6 < piece.side / main.side < 1.6 and 0.5 < piece.width / main.width < 2
@@ -594,7 +600,7 @@ def attach_small(groups: list[Piece], detached: float) -> list[Piece]:
         elif is_part:
             beside = [other for other in alone if gap(other.box, small.box) <= _DETACHED * tallest]
             alone = [*(other for other in alone if other not in beside), join([small, *beside])]
-    # A column of print is much taller.
+    # What is much taller than any digit is a column of print.
     return large + [
         group for group in alone if is_large(group, tallest) and group.height <= _TALLEST_ALONE * tallest
     ]

@@ -32,6 +32,7 @@ def fill_outlines(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if not areas or max(areas) < _WHOLE * sum(areas):
             continue
         # What is drawn in a hole is the outline of a loop: what that encloses is not part of the stroke.
+        # If it has a tail or two loops, it is a digit, and the outermost a ring around it.
         drawn = [inner for hole in holes for inner in inside.get(hole, []) if inner in inside]
         if not all(is_round(contours[inner]) and len(inside[inner]) == 1 for inner in drawn):
             continue

@@ -187,7 +187,11 @@ def search_sheet(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
 
 
 def search_polarities(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
-    """Return a picture with its channels aligned, and its ink in one polarity or in both."""
+    """Return a picture with its channels aligned, and its ink in one polarity or in both.
+
+    Ink is searched for in the picture reduced and, if it is grainy or dithered, smoothed; small digits are
+    cut out of it as it was.
+    """
     with page.stage("reduce"):
         fine = align_channels(fine)
         working = reduce_to(fine, WORKING_SIDE)

@@ -48,8 +48,8 @@ _FLAT_PICTURE = 600
 _COARSE, _EVENLY_DARK, _BLURRED = 300, 1.3, 1.5
 _CUT_OUT, _CUT_OUT_SIDE = 0.4, 0.75
 
-# How long ink is at least beside which what reaches the picture's sides is a frame, and what reaches two of
-# them a fold or a pen, as a share of its length: shorter than that are the scraps of a digit.
+# What reaches all sides of the picture is no digit but a frame if there is other ink of at least such a share
+# of its length, and what reaches two is a fold or a pen: the scraps of a digit are shorter.
 _BESIDE, _BESIDE_FOLD = 0.3, 0.12
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, and if some of it is
@@ -345,7 +345,7 @@ def is_cut_out(pieces: Sequence[Piece], ink: NDArray[np.bool_], positive: Pixels
 
     It reaches all four sides of the picture, or nearly, in a small one at least two opposite ones. So do
     shadows and desks, but in tiny pictures: what reaches four sides and is broad is one, and what reaches two
-    if it has darker ink in it, or takes up a side. Beside frames, folds and pens, there is the digit.
+    if it has darker ink in it, or takes up a side. With a digit beside it, it is a frame, a fold or a pen.
     """
     if is_accompanied(pieces, _BESIDE):
         return False
