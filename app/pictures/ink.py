@@ -21,14 +21,15 @@ HIGH, LOW = 0.5, 0.25
 # By what factor a stroke must somewhere stand out from the noise.
 _ABOVE_NOISE = 1.3
 
-# A picture is grainy if the deviation of its noise is more than this share of the range of its levels; and
-# the deviation of the blur that takes the grain away, in pixels.
-_GRAINY, _GRAIN_BLUR = 0.04, 1.5
+# A picture is grainy if the deviation of its noise is more than this share of the range of its levels; the
+# deviation of the blur that takes the grain away, in pixels; and how many deviations of the noise the range
+# that is left is at least: of nothing but noise, it is one.
+_GRAINY, _GRAIN_BLUR, _SHOWN = 0.04, 1.5, 1.5
 
 # A picture is dithered if it has so many pixels to its shorter side, and more than this share of its pixels
-# are light beside dark or dark beside light, both across and down; and the deviation of the blur that makes
-# them grey, in pixels.
-_FEWEST, _DITHERED, _DITHER_BLUR = 24, 0.24, 1.0
+# are light beside dark or dark beside light, both across and down; the deviation of the blur that makes them
+# grey, in pixels; and how much of the variance light and dark explain then: of nothing but noise, 2 / pi.
+_FEWEST, _DITHERED, _DITHER_BLUR, _TWO_LEVELS = 24, 0.24, 1.0, 0.67
 
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
@@ -149,11 +150,12 @@ def without_grain(pixels: Pixels) -> Pixels:
 
     Not for small pictures, whose strokes are as fine as their grain.
     """
-    grey = to_grey(pixels)
-    dark, light = np.quantile(thin_out(grey), (0.005, 0.995))
-    if noise_of(grey.astype(np.float32)) <= _GRAINY * max(1.0, light - dark):
+    noise = noise_of(to_grey(pixels).astype(np.float32))
+    if noise <= _GRAINY * range_of(pixels):
         return pixels
-    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _GRAIN_BLUR))
+    smooth = np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _GRAIN_BLUR))
+    shows_ink = range_of(smooth) > _SHOWN * noise or split_levels(smooth)[1] > _TWO_LEVELS
+    return smooth if shows_ink else pixels
 
 
 def without_dithering(pixels: Pixels) -> Pixels:
@@ -168,7 +170,14 @@ def without_dithering(pixels: Pixels) -> Pixels:
     down, across = is_light[1:] != is_light[:-1], is_light[:, 1:] != is_light[:, :-1]
     if min(down.mean(), across.mean()) <= _DITHERED:
         return pixels
-    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _DITHER_BLUR))
+    smooth = np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _DITHER_BLUR))
+    return smooth if split_levels(smooth)[1] > _TWO_LEVELS else pixels
+
+
+def range_of(pixels: Pixels) -> float:
+    """Return the range of a picture's levels of grey, but for a hundredth of its pixels: at least 1."""
+    dark, light = np.quantile(thin_out(to_grey(pixels)), (0.005, 0.995))
+    return max(1.0, float(light - dark))
 
 
 def align_channels(pixels: Pixels) -> Pixels:
