@@ -359,7 +359,7 @@ def _doubt(
 def reaches_across(box: Box, size: tuple[int, int]) -> bool:
     """Whether ink goes from one side of a picture, of that width and height, to the opposite one, or nearly.
 
-    Not so in tiny pictures: they are often cut out along their digits.
+    In tiny pictures it tells nothing, and none does: they are often cut out along their digits.
     """
     (left, top, right, bottom), (width, height) = box, size
     near = _NEAR_SIDE * max(size)

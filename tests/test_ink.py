@@ -134,6 +134,18 @@ def test_a_grainy_picture_is_smoothed_and_no_other_is(
     assert smooth[150:250, 207].mean() < light * 60
 
 
+def test_a_large_dithered_picture_is_smoothed_and_mere_noise_is_not() -> None:
+    rng = np.random.default_rng(2)
+    grey = np.full((400, 400), 0.6)
+    grey[100:300, 150:200] = 0
+    smooth = without_grain(as_pixels(255.0 * (rng.random(grey.shape) < grey)))
+    assert smooth[150:250, 160:190].mean() + 100 < smooth[:90].mean()
+    assert smooth[:90].std() < 40
+    noise = as_pixels(rng.normal(128, 20, grey.shape))
+    assert without_grain(noise) is noise
+    assert without_dithering(noise) is noise
+
+
 def test_strokes_in_a_few_pixels_and_small_print_are_not_dithered() -> None:
     pixels = np.full((16, 8, 1), 240, np.uint8)
     pixels[::2] = pixels[:, ::3] = 20

@@ -21,15 +21,18 @@ HIGH, LOW = 0.5, 0.25
 # By what factor a stroke must somewhere stand out from the noise.
 _ABOVE_NOISE = 1.3
 
+# Light and dark explain so much of a picture's variance if it shows something: of nothing but noise, 2 / pi.
+_TWO_LEVELS = 0.67
+
 # A picture is grainy if the deviation of its noise is more than this share of the range of its levels; the
 # deviation of the blur that takes the grain away, in pixels; and how many deviations of the noise the range
-# that is left is at least: of nothing but noise, it is one.
+# that is left is at least if it shows something, such as few thin strokes: of nothing but noise, it is one.
 _GRAINY, _GRAIN_BLUR, _SHOWN = 0.04, 1.5, 1.5
 
 # A picture is dithered if it has so many pixels to its shorter side, and more than this share of its pixels
-# are light beside dark or dark beside light, both across and down; the deviation of the blur that makes them
-# grey, in pixels; and how much of the variance light and dark explain then: of nothing but noise, 2 / pi.
-_FEWEST, _DITHERED, _DITHER_BLUR, _TWO_LEVELS = 24, 0.24, 1.0, 0.67
+# are light beside dark or dark beside light, both across and down; and the deviation of the blur that makes
+# them grey, in pixels.
+_FEWEST, _DITHERED, _DITHER_BLUR = 24, 0.24, 1.0
 
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
@@ -146,7 +149,7 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
 
 
 def without_grain(pixels: Pixels) -> Pixels:
-    """Return a grainy picture smoothed, such as a photo taken in the dark, and any other as it is.
+    """Return a grainy picture smoothed, and any other as it is: a photo taken in the dark, or a dithered one.
 
     Not for small pictures, whose strokes are as fine as their grain.
     """
@@ -161,8 +164,8 @@ def without_grain(pixels: Pixels) -> Pixels:
 def without_dithering(pixels: Pixels) -> Pixels:
     """Return a dithered picture smoothed, whose grey is of light and dark pixels, and any other as it is.
 
-    For small pictures: in a large one, the dots are too fine to matter. In the fewest pixels, strokes and
-    paper change as often; in small print, too, but not up and down.
+    For small pictures; large ones are grainy. In the fewest pixels, strokes and paper change as often; in
+    small print, too, but not up and down.
     """
     if min(pixels.shape[:2]) < _FEWEST:
         return pixels

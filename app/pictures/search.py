@@ -129,8 +129,8 @@ def likeliest(found: Sequence[Found]) -> float:
 def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Picture) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
-    On even paper (see `is_on_even_paper`), ink is what is darker. Where that may be a shadow or the
-    desk, or where paper is not even, what is narrow is ink. Of two ways to see a picture, the one that leaves
+    On even paper, as `is_on_even_paper` tells, ink is what is darker. Where that may be a shadow or the desk,
+    or where paper is not even, what is narrow is ink. Of two ways to see a picture, the one that leaves
     strokes unread is less likely, and so is the one that reads what is as broad as a shadow.
     """
     even, is_settled = search_even(working, light_on_dark, picture) if is_even else ([], False)
