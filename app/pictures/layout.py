@@ -304,8 +304,8 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
         part = labels[top:bottom, left:right]
         reach = round(_OPEN / 2 * min(right - left, outer.height))
         ring = cv2.dilate((part == outer.labels[0]).astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
-        enclosed = np.unique(part[fill_holes(ring > 0)])
-        if any(piece.labels[0] in enclosed for piece in inside):
+        is_enclosed = fill_holes(ring > 0)
+        if any(is_enclosed[part == piece.labels[0]].mean() > 0.5 for piece in inside):
             found.append(outer)
     return found
 
