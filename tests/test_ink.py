@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from app.pictures.ink import (
     without_dithering,
     without_grain,
 )
+from app.pictures.opening import Pixels
 from app.pictures.search import is_even_ink
 
 
@@ -144,6 +146,15 @@ def test_a_large_dithered_picture_is_smoothed_and_mere_noise_is_not() -> None:
     noise = as_pixels(rng.normal(128, 20, grey.shape))
     assert without_grain(noise) is noise
     assert without_dithering(noise) is noise
+
+
+@pytest.mark.parametrize("smooth", [without_grain, without_dithering])
+def test_a_thin_stroke_in_noise_is_not_mere_noise(smooth: Callable[[Pixels], Pixels]) -> None:
+    grey = np.full((250, 250), 170.0)
+    grey[80:150, 120:126] = 80
+    noisy = as_pixels(grey + np.random.default_rng(0).normal(0, 25, grey.shape))
+    assert smooth(noisy)[90:140, 122:124].mean() + 60 < smooth(noisy)[:70].mean()
+    assert smooth(noisy)[:70].std() < 10
 
 
 def test_strokes_in_a_few_pixels_and_small_print_are_not_dithered() -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.pictures.judge import find_scrap
 from app.pictures.layout import find_layout, find_pieces
 from app.pictures.opening import SMALL, TINY
-from app.pictures.page import Page, search_polarities
-from app.pictures.search import is_cut_out, shadow_on_ink, split_shade
+from app.pictures.page import Page, search_polarities, search_sheet
+from app.pictures.search import is_cut_out, shadow_on_ink, split_shade, strong_ink
 
 
 def cuts_out(density: NDArray[np.float64]) -> bool:
@@ -73,7 +74,7 @@ def test_in_light_that_falls_off_in_a_curve_all_of_a_digit_is_found(side: int) -
     middle = side // 2, side // 2
     ring = cv2.ellipse(np.zeros((side, side)), middle, (width // 2, height // 2), 0, 0, 360, 1, pen)
     pixels = (230 * light * (1 - 0.6 * ring)).round().astype(np.uint8)[..., np.newaxis]
-    _, found = search_polarities(pixels, Page((side, side)))
+    found = search_polarities(pixels, Page((side, side)))
     best = max(found, key=lambda one: one.likelihood)
     left, top, right, bottom = best.layout.whole.box
     # The stroke is drawn half inside the ellipse, half outside.
@@ -88,7 +89,7 @@ def test_where_paper_is_even_in_one_polarity_the_other_is_less_likely(light_on_d
     grey = np.clip(np.abs(x - 16) / 12.8, 0.3, 1) * 230
     pixels = grey.round().astype(np.uint8)[..., np.newaxis]
     pixels = 255 - pixels if light_on_dark else pixels
-    _, found = search_polarities(pixels, Page((32, 32)))
+    found = search_polarities(pixels, Page((32, 32)))
     assert max(found, key=lambda one: one.likelihood).ink.light_on_dark is light_on_dark
 
 
@@ -121,3 +122,100 @@ def test_a_blurred_digit_is_no_shadow_on_ink() -> None:
     density = cv2.GaussianBlur(stroke, (0, 0), 12)
     density /= density.max()
     assert shadow_on_ink(find_layout(density > 0.25, density, 0.15), density) == 0
+
+
+ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
+
+
+def on_lines(pale: float, ends: tuple[tuple[int, int], tuple[int, int]]) -> NDArray[np.float32]:
+    """Return the density of a dark stroke on a paler straight line."""
+    density = cv2.line(np.zeros((300, 300), np.float32), *ends, pale, 5)
+    return np.maximum(density, cv2.polylines(np.zeros_like(density), ZIGZAG, False, 1, 9))
+
+
+@pytest.mark.parametrize("ends", [((0, 260), (299, 60)), ((60, 215), (260, 80))])
+def test_dark_strokes_on_paler_ones_are_told_from_them(ends: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    stroke = on_lines(0, ends) > 0
+    density = on_lines(0.45, ends)
+    strong = strong_ink(find_layout(density > 0.25, density, 0.4), density)
+    assert strong is not None
+    np.testing.assert_array_equal(strong[stroke], density[stroke])
+    assert not strong[cv2.dilate(stroke.astype(np.uint8), np.ones((5, 5))) == 0].any()
+    dark = on_lines(0.75, ends)
+    assert strong_ink(find_layout(dark > 0.25, dark, 0.4), dark) is None
+
+
+def test_strokes_that_a_dry_pen_leaves_pale_in_places_stay() -> None:
+    density = on_lines(0, ((0, 0), (1, 1)))
+    density[:, 150:170] *= 0.45
+    assert strong_ink(find_layout(density > 0.25, density, 0.4), density) is None
+
+
+def test_a_dark_speck_is_not_all_that_counts() -> None:
+    density = 0.5 * on_lines(0, ((0, 0), (1, 1)))
+    density[185:200, 190:205] = 1
+    assert strong_ink(find_layout(density > 0.25, density, 0.4), density) is None
+
+
+def test_a_faint_digit_beside_a_dark_one_stays() -> None:
+    dark = on_lines(0, ((0, 0), (1, 1)))
+    density = np.hstack([dark, 0.5 * dark])
+    assert strong_ink(find_layout(density > 0.25, density, 0.4), density) is None
+
+
+@pytest.mark.parametrize(("side", "lines", "pen"), [(50, 4, 22), (200, 4, 22), (500, 4, 22), (500, 13, 8)])
+def test_a_digit_on_faint_slanting_lines_is_found_without_them(side: int, lines: int, pen: int) -> None:
+    # Steeper than any line that is looked for, and from side to side.
+    density = np.zeros((500, 500), np.float32)
+    for row in np.linspace(-150, 650, lines).round().astype(int):
+        cv2.line(density, (0, row - 150), (499, row + 150), 0.3, 5)
+    digit = cv2.polylines(np.zeros((500, 500), np.float32), [2 * ZIGZAG[0] - (80, 50)], False, 0.8, pen)
+    grey = 230 * (1 - cv2.resize(np.maximum(density, digit), (side, side), interpolation=cv2.INTER_AREA))
+    pixels = grey.round().astype(np.uint8)[..., np.newaxis]
+    best = max(search_sheet(pixels, Page((side, side))), key=lambda one: one.likelihood)
+    rows, columns = np.nonzero(cv2.resize(digit, (side, side), interpolation=cv2.INTER_AREA) > 0.3)
+    expected = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    assert np.abs(np.subtract(best.layout.whole.box, expected)).max() <= 2
+    # Where lines are most of the ink, full ink is not theirs.
+    assert np.median(best.density[best.density > 0.5]) == pytest.approx(1, abs=0.1)
+
+
+def test_a_digit_cut_out_with_a_faint_line_across_it_is_found_without_the_line() -> None:
+    seven = cv2.polylines(np.zeros((64, 64)), [np.array([(16, 12), (50, 12), (36, 48)])], False, 0.85, 5)
+    density = np.maximum(seven, cv2.line(np.zeros((64, 64)), (0, 13), (63, 13), 0.4))
+    pixels = (235 * (1 - density)).round().astype(np.uint8)[..., np.newaxis]
+    boxes = [one.layout.whole.box for one in search_sheet(pixels, Page((64, 64)))]
+    rows, columns = np.nonzero(seven)
+    expected = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    assert min(np.abs(np.subtract(box, expected)).max() for box in boxes) <= 2
+
+
+QUADRANGLE = np.array([(90, 70), (420, 40), (460, 330), (60, 380)])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_so"),
+    [
+        ("paper", True),
+        ("blank", True),
+        ("ring", False),
+        ("small", False),
+        ("dented", False),
+        ("filled", False),
+    ],
+)
+def test_a_scrap_of_paper_that_passes_for_ink_is_found(name: str, is_so: bool) -> None:
+    density = np.zeros((450, 1000), np.float32)
+    corners = QUADRANGLE // 6 if name == "small" else QUADRANGLE
+    corners = np.insert(corners, 2, (250, 200), axis=0) if name == "dented" else corners
+    cv2.fillPoly(density, [corners], 1)
+    if name == "ring":
+        cv2.ellipse(density, (260, 200), (130, 110), 0, 0, 360, 0, -1)
+    elif name != "blank":
+        cv2.polylines(density, [corners.min(axis=0) + ZIGZAG[0]], False, 0, 9)
+    density[50:380, 600:800] = float(name == "two")
+    is_ink = cv2.erode(density, np.ones((9, 9))) < density if name == "filled" else density > 0
+    scrap = find_scrap(find_layout(density > 0, density, 0.4), is_ink)
+    assert (scrap is not None) is is_so
+    if scrap is not None:
+        np.testing.assert_array_equal(scrap, cv2.fillPoly(np.zeros((450, 1000)), [QUADRANGLE], 1) > 0)

@@ -91,6 +91,25 @@ def test_ink_at_the_edge_of_the_sheet_and_of_the_picture_stays() -> None:
         np.testing.assert_array_equal(bare[inner], picture[inner])
 
 
+def test_the_desk_in_a_dent_of_the_sheet_is_left_out() -> None:
+    picture = striped(WOOD)
+    left, top, right, bottom = 40, 25, 160, 125
+    is_sheet = polygon(np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left + 8, 75)]))
+    picture[is_sheet] = WHITE
+    bare = cover_desk(picture)
+    assert bare is not None
+    assert np.abs(bare.astype(int) - WHITE).max() <= 6
+
+
+def test_the_dark_edge_of_a_sheet_is_left_out_with_the_desk() -> None:
+    picture = striped(WOOD)
+    picture[25:125, 40:160] = WHITE
+    picture[25:125, 40:43] = 60
+    bare = cover_desk(picture)
+    assert bare is not None
+    assert np.abs(bare.astype(int) - WHITE).max() <= 6
+
+
 def test_paper_goes_on_where_the_desk_was_and_the_sheet_stays_as_it_is() -> None:
     slope = np.linspace(0.8, 1.0, WIDTH)[:, np.newaxis]
     light = np.broadcast_to(np.array(WHITE) * slope, (HEIGHT, WIDTH, 3)).astype(np.uint8)
@@ -213,6 +232,21 @@ def test_digits_on_and_beside_a_coloured_field_are_read(recognizer: Recognizer, 
         write(halves, text, left, 280, 4)
         write(marked, text, left, 280, 4)
     assert read(recognizer, tmp_path, [halves, marked]) == ["274", "274"]
+
+
+@pytest.mark.parametrize("turn", [0, 6, -10])
+def test_pencil_on_a_scrap_of_ruled_paper_is_read_on_a_smooth_desk(
+    recognizer: Recognizer, tmp_path: Path, turn: float
+) -> None:
+    turned = cv2.getRotationMatrix2D((1.5 * WIDTH, 1.5 * HEIGHT), turn, 1)
+    pictures = []
+    for text in "3258":
+        picture = np.full((3 * HEIGHT, 3 * WIDTH, 3), 40, np.uint8)
+        picture[80:370, 120:480] = WHITE
+        picture[100:370:50, 120:480] = picture[101:370:50, 120:480] = 130
+        cv2.putText(picture, text, (250, 280), cv2.FONT_HERSHEY_SIMPLEX, 5, (130, 130, 130), 14)
+        pictures.append(cv2.warpAffine(picture, turned, (3 * WIDTH, 3 * HEIGHT), borderValue=(40, 40, 40)))
+    assert read(recognizer, tmp_path, pictures) == list("3258")
 
 
 def test_a_digit_half_in_a_coloured_shadow_stays_whole() -> None:

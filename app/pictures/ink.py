@@ -21,13 +21,13 @@ HIGH, LOW = 0.5, 0.25
 # By what factor a stroke must somewhere stand out from the noise.
 _ABOVE_NOISE = 1.3
 
-# Light and dark explain so much of a picture's variance if it shows something: of nothing but noise, 2 / pi.
-_TWO_LEVELS = 0.67
+# What is smoothed shows something if light and dark explain so much of its variance, of nothing but noise
+# 2 / pi; or if the range of its levels is so many times what is left of the noise's, as of few thin strokes.
+_TWO_LEVELS, _SHOWN = 0.67, 1.5
 
-# A picture is grainy if the deviation of its noise is more than this share of the range of its levels; the
-# deviation of the blur that takes the grain away, in pixels; and how many deviations of the noise the range
-# that is left is at least if it shows something, such as few thin strokes: of nothing but noise, it is one.
-_GRAINY, _GRAIN_BLUR, _SHOWN = 0.04, 1.5, 1.5
+# A picture is grainy if the deviation of its noise is more than this share of the range of its levels; and
+# the deviation of the blur that takes the grain away, in pixels.
+_GRAINY, _GRAIN_BLUR = 0.04, 1.5
 
 # A picture is dithered if it has so many pixels to its shorter side, and more than this share of its pixels
 # are light beside dark or dark beside light, both across and down; and the deviation of the blur that makes
@@ -156,9 +156,7 @@ def without_grain(pixels: Pixels) -> Pixels:
     noise = noise_of(to_grey(pixels).astype(np.float32))
     if noise <= _GRAINY * range_of(pixels):
         return pixels
-    smooth = np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _GRAIN_BLUR))
-    shows_ink = range_of(smooth) > _SHOWN * noise or split_levels(smooth)[1] > _TWO_LEVELS
-    return smooth if shows_ink else pixels
+    return smoothed(pixels, _GRAIN_BLUR)
 
 
 def without_dithering(pixels: Pixels) -> Pixels:
@@ -173,8 +171,16 @@ def without_dithering(pixels: Pixels) -> Pixels:
     down, across = is_light[1:] != is_light[:-1], is_light[:, 1:] != is_light[:, :-1]
     if min(down.mean(), across.mean()) <= _DITHERED:
         return pixels
-    smooth = np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _DITHER_BLUR))
-    return smooth if split_levels(smooth)[1] > _TWO_LEVELS else pixels
+    return smoothed(pixels, _DITHER_BLUR)
+
+
+def smoothed(pixels: Pixels, blur: float) -> Pixels:
+    """Return a noisy picture blurred by that deviation, in pixels; as it is if nothing but noise is left."""
+    smooth = np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), blur))
+    # White noise of deviation 1 has 1 / (2 sqrt(pi) blur) afterwards; 99% of it lie within 5.15 deviations.
+    left = 5.15 / (2 * np.sqrt(np.pi) * blur) * noise_of(to_grey(pixels).astype(np.float32))
+    shows_ink = range_of(smooth) > _SHOWN * left or split_levels(smooth)[1] > _TWO_LEVELS
+    return smooth if shows_ink else pixels
 
 
 def range_of(pixels: Pixels) -> float:
@@ -209,7 +215,7 @@ def split_levels(pixels: Pixels) -> tuple[NDArray[np.bool_], float]:
     threshold, _ = cv2.threshold(varying, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     is_light: NDArray[np.bool_] = varying > threshold
     variance = float(deviations.max()) ** 2
-    if variance == 0 or is_light.all():
+    if variance == 0 or is_light.all() or not is_light.any():
         return is_light, 0.0
     share = float(is_light.mean())
     between = share * (1 - share) * float(varying[is_light].mean() - varying[~is_light].mean()) ** 2

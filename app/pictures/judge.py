@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -19,6 +20,10 @@ _SLENDER = 6
 # that is not paper where there is a digit on it, and of a framed area that is, without and with the digits;
 # and of the picture that such an area takes.
 _ALL_ROUND, _DOTS, _MOSTLY, _SHEET, _SHEET_SIZE = 0.95, 0.002, 0.7, 0.93, 0.4
+
+# A scrap of paper takes so much of the picture, fills so much of its convex hull, and so much of it is blank.
+# The lines on it are at most so thick, as a share of the picture.
+_SCRAP_SIZE, _CONVEX, _BLANK, _LINE = 0.03, 0.9, 0.7, 0.01
 
 # What is no ink: more than this share of its outline has less of an edge than the other share of its best.
 _UNSEEN, _NO_EDGE = 0.3, 0.2
@@ -72,6 +77,25 @@ def is_paper(is_ink: NDArray[np.bool_]) -> bool:
         return bool((~rest).mean() > _DOTS)
     filled = fill_holes(rest)
     return bool(filled.mean() > _SHEET and (filled & ~rest).mean() > _DOTS)
+
+
+def find_scrap(layout: Layout, is_ink: NDArray[np.bool_]) -> Optional[NDArray[np.bool_]]:
+    """Return where a scrap of paper lies that was taken for a stroke, with all on it, bool [height, width].
+
+    None if there is none: it is large, has hardly a dent, and less on it than is left blank. `is_ink` tells
+    where ink was found, before any outlines were filled.
+    """
+    own = writing(layout) & is_ink
+    reach = round(_LINE / 2 * max(own.shape))
+    whole = cv2.morphologyEx(
+        np.pad(own.astype(np.uint8), reach), cv2.MORPH_CLOSE, np.ones((2 * reach + 1,) * 2, np.uint8)
+    )
+    scrap = fill_holes(whole[reach : own.shape[0] + reach, reach : own.shape[1] + reach] > 0)
+    area = np.count_nonzero(scrap)
+    if area < _SCRAP_SIZE * own.size or np.count_nonzero(own) < _BLANK * area:
+        return None
+    outlines, _ = cv2.findContours(scrap.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return scrap if area >= _CONVEX * cv2.contourArea(cv2.convexHull(np.concatenate(outlines))) else None
 
 
 def border_share(is_ink: NDArray[np.bool_]) -> float:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.datasets import SIDE
 from app.pictures.ink import align_channels, without_dithering, without_grain
-from app.pictures.judge import is_paper, stroke_length, writing
+from app.pictures.judge import find_scrap, is_paper, stroke_length, writing
 from app.pictures.layout import Box, with_margin
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import SMALL, TINY, Pixels, open_picture, reduce_to, to_grey
@@ -35,7 +35,7 @@ from app.pictures.search import (
     likeliest,
     search_all,
 )
-from app.pictures.sheet import cover_desk
+from app.pictures.sheet import cover_desk, leave_only
 
 # The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
 WORKING_SIDE = 1000
@@ -65,7 +65,8 @@ _SHORTEST = 0.25
 _LESS_LIKELY = 0.5
 
 # What tells nothing of how long and how strong the strokes are: what is less likely than others by more than
-# this, as paper is; nor of their length what has less than this share of the strongest contrast: noise.
+# this, as paper is; nor of their length what has less than this share of the strongest contrast: noise; nor
+# what digits are on.
 _UNLIKELY, _FAINTER = 1.0, 0.6
 
 
@@ -145,7 +146,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
             digit = DigitImage(untouched, ink_box(untouched > 0))
             way = Way(0, 0, (), digit.box, 0.0, is_seamed=False, is_part=False)
             return [Guess(0.0, (1,), (Candidate(0, way, digit),), {})]
-    prepared, found = search_sheet(fine, page)
+    found = search_sheet(fine, page)
     # What is in a box drawn round digits is no blob with holes in the shape of digits.
     boxed = [one for one in found if one.layout.boxes]
     found = boxed if boxed and likeliest(boxed) > likeliest(found) - _LESS_LIKELY else found
@@ -155,7 +156,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     is_likely = [one.likelihood > least for one in found]
     likely = [one for one, is_so in zip(found, is_likely) if is_so]
     most = max((one.contrast for one in likely), default=1.0)
-    clearest = [one for one in likely if one.contrast > _FAINTER * most]
+    clearest = [one for one in likely if one.contrast > _FAINTER * most and not one.is_ground]
     longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
     if max(page.size) <= TINY:
         found = [charge_unread(one, all_ink(one), _UNREAD_TINY) for one in found]
@@ -164,33 +165,52 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
         share = min(1.0, one.contrast / most) * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
         likelihood = one.likelihood + 0.5 * float(np.log(share))
         most_parted = MOST_PARTED if may_touch and not page.is_for_one else 0
-        guess = to_guess(one, likelihood, prepared, page, most_parted, keep_stages)
-        if keep_stages and prepared is not fine:
-            guess = guess._replace(stages={"prepared": prepared, **guess.stages})
+        guess = to_guess(one, likelihood, page, most_parted, keep_stages)
+        if keep_stages and one.fine is not fine:
+            guess = guess._replace(stages={"prepared": one.fine, **guess.stages})
         guesses.append(guess)
     return guesses
 
 
-def search_sheet(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
-    """Return the picture as it was searched, and its ink: of a sheet on a desk without the desk.
+def search_sheet(fine: Pixels, page: Page) -> list[Found]:
+    """Return the ink of a picture; of one that shows a sheet on a desk, without the desk.
 
-    It is `fine` itself if nothing had to be changed. If there is nothing like writing on the sheet, it may be
-    ink itself, and the whole picture is searched.
+    If there is nothing like writing on the sheet, it may be ink itself, and the whole picture is searched. So
+    may a scrap of paper be, and is searched beside it.
     """
     with page.stage("sheet"):
         bare = cover_desk(fine)
     if bare is not None:
-        aligned, found = search_polarities(bare, page)
+        found = search_polarities(bare, page)
         if likeliest(found) >= DOUBTFUL:
-            return aligned, found
-    return search_polarities(fine, page)
+            return found
+    found = search_polarities(fine, page)
+    if max(page.size) <= SMALL:
+        return found
+    least = likeliest(found) - _LESS_LIKELY
+    with page.stage("sheet"):
+        scraps = [find_scrap(one.layout, all_ink(one)) if one.likelihood > least else None for one in found]
+        first = next((scrap for scrap in scraps if scrap is not None), None)
+    if first is None:
+        return found
+    with page.stage("sheet"):
+        bare = leave_only(first, fine)
+        within = replace(page, sheet=to_box(ink_box(first), first.shape, page.size))
+    # What is straight may be the hole of a thick zero; what seems to be in a box is within the scrap's edge.
+    on_scrap = [
+        one
+        for one in search_polarities(bare, within)
+        if one.likelihood > DOUBTFUL and one.layout.main.is_bent and not one.layout.boxes
+    ]
+    is_ground = [scrap is not None and bool(on_scrap) for scrap in scraps]
+    return [one._replace(is_ground=is_so or one.is_ground) for one, is_so in zip(found, is_ground)] + on_scrap
 
 
-def search_polarities(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
-    """Return a picture with its channels aligned, and its ink in one polarity or in both.
+def search_polarities(fine: Pixels, page: Page) -> list[Found]:
+    """Return the ink of a picture in one polarity or in both.
 
-    Ink is searched for in the picture reduced and, if it is grainy or dithered, smoothed; small digits are
-    cut out of it as it was.
+    Ink is searched for in the picture reduced, its channels aligned, and, if it is grainy or dithered,
+    smoothed; small digits are cut out of it as it was.
     """
     with page.stage("reduce"):
         fine = align_channels(fine)
@@ -206,8 +226,8 @@ def search_polarities(fine: Pixels, page: Page) -> tuple[Pixels, list[Found]]:
         if is_sheet and likeliest(found) > DOUBTFUL:
             break
     price = _UNEVEN if max(page.size) <= SMALL and any(is_even for is_even, _ in searched) else 0.0
-    return fine, [
-        one if is_even else one._replace(likelihood=one.likelihood - price)
+    return [
+        one._replace(likelihood=one.likelihood - (0.0 if is_even else price), fine=fine)
         for is_even, found in searched
         for one in found
     ]
@@ -219,9 +239,7 @@ def is_mostly_light(pixels: Pixels) -> bool:
     return bool(middle > (dark + light) / 2)
 
 
-def to_guess(
-    found: Found, likelihood: float, fine: Pixels, page: Page, most_parted: int, keep_stages: bool
-) -> Guess:
+def to_guess(found: Found, likelihood: float, page: Page, most_parted: int, keep_stages: bool) -> Guess:
     """Return what the recogniser needs of the ink found: an image for each digit it may be read as."""
     parts, labels = part(found.layout.lines, found.layout.labels, most_parted)
     found = found._replace(layout=replace(found.layout, labels=labels))
@@ -235,26 +253,27 @@ def to_guess(
             "pieces": labels,
         }
     with page.stage("normalise"):
-        candidates = tuple(find_candidates(found, parts, fine, page.size))
+        candidates = tuple(find_candidates(found, parts, page.size))
     lines = tuple(sum(map(len, line)) for line in parts)
     return Guess(likelihood, lines, candidates, stages)
 
 
 def find_candidates(
-    found: Found, parts: Sequence[Sequence[Sequence[Part]]], fine: Pixels, size: tuple[int, int]
+    found: Found, parts: Sequence[Sequence[Sequence[Part]]], size: tuple[int, int]
 ) -> Iterator[Candidate]:
     """Yield all ways to take ink for digits, but for parts in which there is nothing but noise."""
     for number, (line, own) in enumerate(zip(found.layout.lines, parts)):
         for way in find_ways(line, own):
-            ink = cut_out_sharply(way, found, fine)
+            ink = cut_out_sharply(way, found)
             if ink.any():
-                yield Candidate(number, way, DigitImage(normalise(ink), to_box(way.box, found, size)))
+                box = to_box(way.box, found.layout.labels.shape, size)
+                yield Candidate(number, way, DigitImage(normalise(ink), box))
 
 
-def to_box(box: Box, found: Found, size: tuple[int, int]) -> Box:
-    """Return a box in pixels of the picture in its file, `size` being its width and height."""
+def to_box(box: Box, shape: tuple[int, ...], size: tuple[int, int]) -> Box:
+    """Return a box in pixels of the picture in its file, of that size, given the shape it is searched in."""
     left, top, right, bottom = box
-    height, width = found.layout.labels.shape
+    height, width = shape
     across, down = size[0] / width, size[1] / height
     return (
         int(left * across),
@@ -264,12 +283,12 @@ def to_box(box: Box, found: Found, size: tuple[int, int]) -> Box:
     )
 
 
-def cut_out_sharply(way: Way, found: Found, fine: Pixels) -> Density:
+def cut_out_sharply(way: Way, found: Found) -> Density:
     """Return the density of one digit's ink, of a small digit as the finer picture has it."""
     left, top, right, bottom = way.box
     ink = cut_out(way, found)
-    if max(right - left, bottom - top) < _SMALL_DIGIT and fine.shape[:2] != found.layout.labels.shape:
-        finer = cut_out_finer(way, found, fine)
+    if max(right - left, bottom - top) < _SMALL_DIGIT and found.fine.shape[:2] != found.layout.labels.shape:
+        finer = cut_out_finer(way, found)
         ink = finer if finer.any() else ink
     return ink
 
@@ -284,9 +303,9 @@ def cut_out(way: Way, found: Found) -> Density:
     return np.where(is_kept, np.clip(density, 0, 1), 0).astype(np.float32)
 
 
-def cut_out_finer(way: Way, found: Found, fine: Pixels) -> Density:
+def cut_out_finer(way: Way, found: Found) -> Density:
     """Return the same as `cut_out`, measured again in the picture before it was reduced."""
-    labels = found.layout.labels
+    labels, fine = found.layout.labels, found.fine
     left, top, right, bottom = with_margin(way.box, labels)
     across, down = fine.shape[1] / labels.shape[1], fine.shape[0] / labels.shape[0]
     pixels = fine[round(top * down) : round(bottom * down), round(left * across) : round(right * across)]

@@ -24,11 +24,12 @@ from app.pictures.ink import (
     full_density,
     has_curved_paper,
     has_even_paper,
+    split_levels,
 )
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
-from app.pictures.layout import Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
+from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness, spans
 from app.pictures.lines import remove_lines
-from app.pictures.normalise import Density
+from app.pictures.normalise import Density, ink_box
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
 from app.pictures.outlined import fill_outlines
 from app.pictures.tiles import join_tiles
@@ -82,12 +83,20 @@ _BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
 _PALE = 0.45
 
 
+# Ink is in two tones if they explain so much of the variance along the middle of its strokes, the pale one
+# has at most this share of the dark one's density, and the dark ink is shorter than all of it, but no speck.
+_TWO_TONES, _PALE_TONE, _SMALLER, _SPECK = 0.9, 0.6, 0.7, 0.2
+
+
 @dataclass
 class Picture:
     """A picture that is searched."""
 
     size: tuple[int, int]
     """Width and height of the upright picture."""
+
+    sheet: Optional[Box] = None
+    """Where in it the scrap of paper is, if all the rest has been left out."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     """The time that each stage took."""
@@ -117,8 +126,14 @@ class Found(NamedTuple):
     likelihood: float
     """How much the ink looks like writing: see `judge`."""
 
-    is_in_shadow: bool
+    is_in_shadow: bool = False
     """Whether it was found in a shadow, whose density is taken off."""
+
+    is_ground: bool = False
+    """Whether the longest of the writing may be what digits are on: faint lines, or a scrap of paper."""
+
+    fine: Pixels = np.empty((0, 0, 1), np.uint8)
+    """The picture that it was found in, before it was reduced; empty while it is searched."""
 
 
 def likeliest(found: Sequence[Found]) -> float:
@@ -235,13 +250,15 @@ def time_ink(
 def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list[Found]:
     """Return the ink of a picture, sorted out, and again without what cannot be strokes or may be a shadow.
 
-    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
+    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged. Of
+    ink in two tones, the darker one is sorted out alone, too.
     `thickest` is how wide a stroke may be that meets the frame, as a share of the picture's shorter side.
     """
     grey = to_grey(working)
     density = ink.density
     found: list[Found] = []
     scattered: list[Found] = []
+    bold: list[Found] = []
     is_in_shadow, price = False, 0.0
     for _ in range(3):
         full = full_density(density, ink.floor)
@@ -249,22 +266,24 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
             break
         noise = ink.floor / full
         with picture.stage("lines"):
-            cleaned = remove_lines(density / np.float32(full), max(LOW, noise))
+            cleaned = remove_lines_from(picture, density / np.float32(full), max(LOW, noise))
             # Beside black lines, pencil is faint; without them it is full ink.
             left = full_density(cleaned, noise)
             if 0 < left < _FAINT:
-                cleaned, full, noise = cleaned / np.float32(left), full * left, noise / left
-        with picture.stage("layout"):
-            is_ink = find_strokes(cleaned, noise)
-            filled = fill_outlines(join_tiles(is_ink))
-            cleaned, is_ink = np.where(filled & ~is_ink, np.float32(1), cleaned), filled
-            layout = without_ghosts(find_layout(is_ink, cleaned, thickest), grey)
-        if not layout.lines:
+                cleaned, full = cleaned / np.float32(left), full * left
+        one = sort_out(ink, cleaned, full, grey, thickest, picture)
+        if one is None:
             break
-        with picture.stage("judge"):
-            contrast, likelihood = judge(layout, cleaned, grey)
-            one = Found(ink, cleaned, full, layout, contrast, likelihood + price, is_in_shadow)
-            found = [*found[:1], one]
+        one = one._replace(likelihood=one.likelihood + price, is_in_shadow=is_in_shadow)
+        strong = strong_ink(one.layout, one.density)
+        if strong is not None:
+            left = full_density(strong, ink.floor / full)
+            darker = sort_out(ink, strong / np.float32(left), full * left, grey, thickest, picture)
+            if darker is not None:
+                bold = [darker._replace(likelihood=darker.likelihood + price)]
+                one = one._replace(is_ground=True)
+        found = [*found[:1], one]
+        cleaned, layout = one.density, one.layout
         if layout.scattered is not None:
             scattered.append(as_one_digit(found[-1], layout.scattered))
         aside = layout.clutter + layout.shadows
@@ -282,7 +301,60 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     # The black corner of a desk is darker than pale ink, which shows only without it.
     if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
         found = found[1:]
-    return [*scattered[:1], *found]
+    return [*scattered[:1], *bold, *found]
+
+
+def remove_lines_from(picture: Picture, density: Density, low: float) -> Density:
+    """Return the density without the lines printed on the picture, or on the scrap of paper in it."""
+    if picture.sheet is None:
+        return remove_lines(density, low)
+    across, down = np.divide(density.shape[::-1], picture.size)
+    left, top, right, bottom = np.rint(np.multiply(picture.sheet, (across, down, across, down))).astype(int)
+    cleaned = density.copy()
+    cleaned[top:bottom, left:right] = remove_lines(density[top:bottom, left:right], low)
+    return cleaned
+
+
+def sort_out(
+    ink: Ink, density: Density, full: float, grey: NDArray[np.uint8], thickest: float, picture: Picture
+) -> Optional[Found]:
+    """Return ink without printed lines, sorted out and judged; None if there is nothing like writing."""
+    with picture.stage("layout"):
+        is_ink = find_strokes(density, ink.floor / full)
+        filled = fill_outlines(join_tiles(is_ink))
+        density, is_ink = np.where(filled & ~is_ink, np.float32(1), density), filled
+        layout = without_ghosts(find_layout(is_ink, density, thickest), grey)
+    if not layout.lines:
+        return None
+    with picture.stage("judge"):
+        contrast, likelihood = judge(layout, density, grey)
+    return Found(ink, density, full, layout, contrast, likelihood)
+
+
+def strong_ink(layout: Layout, density: Density) -> Optional[Density]:
+    """Return the density of only the darker ink if the longest of the writing is in two tones.
+
+    A digit in ink upon faint lines is so, or upon the rim of a stain. It is smaller than all of it; strokes
+    that a dry pen leaves pale in places are not.
+    """
+    square = np.ones((3, 3), np.uint8)
+    is_crossed = any(spans(piece, density.shape) for line in layout.lines for piece in line)
+    piece = layout.whole if is_crossed else layout.main
+    own = np.isin(layout.labels, piece.labels)
+    crests = density[own & (density >= cv2.dilate(density, square))]
+    levels = np.clip(100 * crests, 0, 255).astype(np.uint8).reshape(-1, 1, 1)
+    is_dark, explained = split_levels(levels) if levels.size else (levels > 0, 0.0)
+    if explained < _TWO_TONES:
+        return None
+    dark, pale = float(crests[is_dark[:, 0]].mean()), float(crests[~is_dark[:, 0]].mean())
+    if pale > _PALE_TONE * dark:
+        return None
+    is_strong = density > (dark + pale) / 2
+    left, top, right, bottom = ink_box(is_strong & own)
+    if not _SPECK < max(right - left, bottom - top) / piece.side < _SMALLER:
+        return None
+    is_near = cv2.dilate(is_strong.astype(np.uint8), square, iterations=2)
+    return np.where(is_near, density, np.float32(0)).astype(np.float32)
 
 
 def as_one_digit(found: Found, whole: Piece) -> Found:
@@ -323,11 +395,17 @@ def take_all(ink: Ink, working: Pixels, picture: Picture) -> list[Found]:
         if not pieces or not is_cut_out(pieces, labels > 0, positive):
             return []
         layout = Layout(labels, ((join(pieces),),), ())
+        strong = strong_ink(layout, density)
+        if strong is not None:
+            left = full_density(strong, ink.floor / full)
+            density, full = strong / np.float32(left), full * left
+            labels, pieces = find_pieces(find_strokes(density, 0), density)
+            layout = Layout(labels, ((join(pieces),),), ())
     contrast = float(working.max()) - float(working.min())
     likelihood = _AS_IT_IS - float((density > HIGH).mean())
     # The lines of a table fill the picture, too.
     likelihood -= _FRAMED * max(0, len(without_cell_lines(density, LOW)[1]) - 1)
-    return [Found(ink, density, full, layout, contrast, likelihood, is_in_shadow=False)]
+    return [Found(ink, density, full, layout, contrast, likelihood)]
 
 
 def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:

@@ -43,17 +43,24 @@ def cover_desk(pixels: Pixels) -> Optional[Pixels]:
 
     The paper is given the sheet's light, which may slope: for each channel, a plane is fitted to it.
     """
-    height, width = pixels.shape[:2]
     small = reduce_to(pixels, _SIDE)
     if pixels.shape[2] == 1 or min(small.shape[:2]) < _SHORTEST:
         return None
     sheets = find_sheets(small)
     if sheets is None:
         return None
-    within = cv2.erode(sheets.astype(np.uint8), _square(_EDGE), borderValue=1)
+    return leave_only(sheets, pixels)
+
+
+def leave_only(sheets: NDArray[np.bool_], pixels: Pixels) -> Pixels:
+    """Return a picture with blank paper where no sheet is, given where they are in a smaller one."""
+    height, width = pixels.shape[:2]
+    small = reduce_to(pixels, _SIDE)
+    sheets = cv2.resize(sheets.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    within = cv2.erode(sheets, _square(_EDGE + 1), borderValue=1)
     paper = cv2.resize(_extend(small, within > 0), (width, height), interpolation=cv2.INTER_LINEAR)
     is_desk = cv2.resize(within, (width, height), interpolation=cv2.INTER_NEAREST) == 0
-    return np.where(is_desk[..., np.newaxis], paper, pixels)
+    return np.where(is_desk[..., np.newaxis], np.atleast_3d(paper), pixels)
 
 
 def find_sheets(pixels: Pixels) -> Optional[NDArray[np.bool_]]:
@@ -105,6 +112,8 @@ def _with_ink(blank: NDArray[np.bool_]) -> Optional[NDArray[np.bool_]]:
     is_cut = any(edge.any() for edge in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]))
     is_rectangular = is_cut or area >= _RECTANGULAR * (across + 1) * (down + 1)
     is_convex = np.count_nonzero(region) >= _CONVEX * area
+    whole = cv2.morphologyEx(np.pad(region.astype(np.uint8), 6), cv2.MORPH_CLOSE, _square(3))[6:-6, 6:-6]
+    sheet &= fill_holes(whole > 0)
     return sheet if is_convex and is_rectangular and np.count_nonzero(blank) >= _BLANK * area else None
 
 
