@@ -160,6 +160,16 @@ def test_the_tip_of_a_thumb_is_no_ink(darkness_around: int, pieces: int) -> None
     assert [len(line) for line in without_ghosts(layout, picture).lines] == [pieces]
 
 
+@pytest.mark.parametrize(("gap", "boxes"), [(2, 0), (10, 0), (30, 1)])
+def test_a_zero_with_what_is_left_of_a_line_in_it_is_no_box(gap: int, boxes: int) -> None:
+    picture = np.zeros((400, 400), np.uint8)
+    cv2.ellipse(picture, (200, 200), (90, 120), 0, 0, 360, 255, 14)
+    cv2.line(picture, (117 + gap + 4, 203), (283 - gap - 4, 197), 140, 4)
+    layout = lay_out(picture)
+    assert layout.boxes == boxes
+    assert (layout.main.side > 200) == (boxes == 0)
+
+
 @pytest.mark.parametrize(("outside", "boxes"), [(1, 1), (3, 0)])
 def test_a_box_counts_if_most_of_the_writing_is_in_it(outside: int, boxes: int) -> None:
     picture = np.zeros((400, 700), np.uint8)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.pictures.ink import find_ink
 from app.pictures.judge import find_scrap
 from app.pictures.layout import find_layout, find_pieces
 from app.pictures.opening import SMALL, TINY
 from app.pictures.page import Page, search_polarities, search_sheet
-from app.pictures.search import is_cut_out, shadow_on_ink, split_shade, strong_ink
+from app.pictures.search import is_cut_out, search, shadow_on_ink, split_shade, strong_ink
 
 
 def cuts_out(density: NDArray[np.float64]) -> bool:
@@ -178,6 +179,20 @@ def test_a_digit_on_faint_slanting_lines_is_found_without_them(side: int, lines:
     assert np.abs(np.subtract(best.layout.whole.box, expected)).max() <= 2
     # Where lines are most of the ink, full ink is not theirs.
     assert np.median(best.density[best.density > 0.5]) == pytest.approx(1, abs=0.1)
+
+
+def test_a_digit_on_lines_that_run_into_the_desk_on_both_sides_is_found() -> None:
+    density = np.zeros((500, 600), np.float32)
+    cv2.line(density, (0, 300), (599, 200), 0.3, 3)
+    digit = cv2.polylines(np.zeros_like(density), [2 * ZIGZAG[0] - (10, 50)], False, 0.65, 12)
+    density = np.maximum(density, digit)
+    density[:, :70] = density[:, 530:] = 0.85
+    pixels = (230 * (1 - density)).round().astype(np.uint8)[..., np.newaxis]
+    ink = find_ink(pixels, light_on_dark=False, reach=None)
+    rows, columns = np.nonzero(digit)
+    expected = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    boxes = [one.layout.main.box for one in search(ink, pixels, 0.4, Page((600, 500)))]
+    assert min(np.abs(np.subtract(box, expected)).max() for box in boxes) <= 3
 
 
 def test_a_digit_cut_out_with_a_faint_line_across_it_is_found_without_the_line() -> None:

@@ -33,10 +33,11 @@ _TALLEST_ALONE = 1.5
 _STACKED_GAP = 0.12
 
 # How large what a box encloses must be, as a share of its longer side, and how wide its lines may be, and how
-# far open, of its shorter one. Only that many of the longest strokes may be boxes. A rim of light is paler
-# than a box, as a share of the darkness of what is in it.
+# far open, of its shorter one; and how many breadths of its line from it a line of the paper may end. Only
+# that many of the longest strokes may be boxes. A rim of light is paler than a box, as a share of the
+# darkness of what is in it.
 _BOXED, _BOX_LINE, _MOST_BOXES = 0.25, 0.15, 5
-_OPEN = 0.15
+_OPEN, _CHORD_GAP = 0.15, 1.5
 _RIM = 0.7
 
 # A dashed box has so many dashes at least, all shorter than this share of the digit in it, and about as long
@@ -298,6 +299,7 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
             piece
             for piece in pieces
             if is_within(piece, outer) and piece.is_stroke and piece.side > _BOXED * outer.side
+            if not is_chord(labels, piece, outer)
         ]
         if not inside:
             continue
@@ -308,6 +310,16 @@ def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
         if any(is_enclosed[part == piece.labels[0]].mean() > 0.5 for piece in inside):
             found.append(outer)
     return found
+
+
+def is_chord(labels: NDArray[np.int32], piece: Piece, outer: Piece) -> bool:
+    """Whether a piece is a level line from side to side of what is around it, or nearly: paper, in a zero."""
+    reach = round(_CHORD_GAP * outer.width)
+    left, top, right, bottom = with_margin(piece.box, labels, reach)
+    if piece.is_bent or piece.box[2] - piece.box[0] < 2 * piece.height:
+        return False
+    ends = labels[top:bottom, left : left + reach], labels[top:bottom, right - reach : right]
+    return all((end == outer.labels[0]).any() for end in ends)
 
 
 def find_dashes(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:

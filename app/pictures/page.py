@@ -65,8 +65,7 @@ _SHORTEST = 0.25
 _LESS_LIKELY = 0.5
 
 # What tells nothing of how long and how strong the strokes are: what is less likely than others by more than
-# this, as paper is; nor of their length what has less than this share of the strongest contrast: noise; nor
-# what digits are on.
+# this, as paper is; nor of their length what has less than this share of the strongest contrast: noise.
 _UNLIKELY, _FAINTER = 1.0, 0.6
 
 
@@ -156,7 +155,7 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     is_likely = [one.likelihood > least for one in found]
     likely = [one for one, is_so in zip(found, is_likely) if is_so]
     most = max((one.contrast for one in likely), default=1.0)
-    clearest = [one for one in likely if one.contrast > _FAINTER * most and not one.is_ground]
+    clearest = [one for one in likely if one.contrast > _FAINTER * most]
     longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
     if max(page.size) <= TINY:
         found = [charge_unread(one, all_ink(one), _UNREAD_TINY) for one in found]
@@ -187,23 +186,17 @@ def search_sheet(fine: Pixels, page: Page) -> list[Found]:
     found = search_polarities(fine, page)
     if max(page.size) <= SMALL:
         return found
-    least = likeliest(found) - _LESS_LIKELY
     with page.stage("sheet"):
-        scraps = [find_scrap(one.layout, all_ink(one)) if one.likelihood > least else None for one in found]
-        first = next((scrap for scrap in scraps if scrap is not None), None)
-    if first is None:
-        return found
-    with page.stage("sheet"):
-        bare = leave_only(first, fine)
-        within = replace(page, sheet=to_box(ink_box(first), first.shape, page.size))
-    # What is straight may be the hole of a thick zero; what seems to be in a box is within the scrap's edge.
-    on_scrap = [
-        one
-        for one in search_polarities(bare, within)
-        if one.likelihood > DOUBTFUL and one.layout.main.is_bent and not one.layout.boxes
-    ]
-    is_ground = [scrap is not None and bool(on_scrap) for scrap in scraps]
-    return [one._replace(is_ground=is_so or one.is_ground) for one, is_so in zip(found, is_ground)] + on_scrap
+        least = likeliest(found) - _LESS_LIKELY
+        scraps = (find_scrap(one.layout, all_ink(one)) for one in found if one.likelihood > least)
+        scrap = next((one for one in scraps if one is not None), None)
+        if scrap is None:
+            return found
+        bare = leave_only(scrap, fine)
+        within = replace(page, sheet=to_box(ink_box(scrap), scrap.shape, page.size))
+    # What is straight may be the hole of a thick zero.
+    on_scrap = search_polarities(bare, within)
+    return found + [one for one in on_scrap if one.likelihood > DOUBTFUL and one.layout.main.is_bent]
 
 
 def search_polarities(fine: Pixels, page: Page) -> list[Found]:

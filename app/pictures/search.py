@@ -27,7 +27,7 @@ from app.pictures.ink import (
     split_levels,
 )
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
-from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness, spans
+from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density, ink_box
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
@@ -53,9 +53,9 @@ _CUT_OUT, _CUT_OUT_SIDE = 0.4, 0.75
 # of its length, and what reaches two is a fold or a pen: the scraps of a digit are shorter.
 _BESIDE, _BESIDE_FOLD = 0.3, 0.12
 
-# What is added to the likelihood if ink is taken for one digit in scattered pieces, and if some of it is
-# taken for a shadow.
-_SCATTERED, _SHADOWED = -0.3, -0.3
+# What is added to the likelihood if ink is taken for one digit in scattered pieces, if some of it is taken
+# for a shadow, and if the broad parts of it are taken for a desk.
+_SCATTERED, _SHADOWED, _PARED = -0.3, -0.3, -0.1
 
 # How wide a stroke may be that meets the frame, as a share of the picture's shorter side: on even paper,
 # which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
@@ -81,7 +81,6 @@ _SHADE, _SOFT_EDGE, _SHADY = 0.3, 2, 0.6
 # density below which it is no blurred ink.
 _BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
 _PALE = 0.45
-
 
 # Ink is in two tones if they explain so much of the variance along the middle of its strokes, the pale one
 # has at most this share of the dark one's density, and the dark ink is shorter than all of it, but no speck.
@@ -128,9 +127,6 @@ class Found(NamedTuple):
 
     is_in_shadow: bool = False
     """Whether it was found in a shadow, whose density is taken off."""
-
-    is_ground: bool = False
-    """Whether the longest of the writing may be what digits are on: faint lines, or a scrap of paper."""
 
     fine: Pixels = np.empty((0, 0, 1), np.uint8)
     """The picture that it was found in, before it was reduced; empty while it is searched."""
@@ -247,53 +243,50 @@ def time_ink(
         return find_ink(working, light_on_dark, reach, is_curved)
 
 
+class Sight(NamedTuple):
+    """What of a picture is looked at, and how."""
+
+    ink: Ink
+    grey: NDArray[np.uint8]
+    thickest: float
+    """How wide a stroke may be that meets the frame, as a share of the picture's shorter side."""
+
+    picture: Picture
+
+
 def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list[Found]:
     """Return the ink of a picture, sorted out, and again without what cannot be strokes or may be a shadow.
 
-    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged. Of
-    ink in two tones, the darker one is sorted out alone, too.
-    `thickest` is how wide a stroke may be that meets the frame, as a share of the picture's shorter side.
+    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged. What
+    is narrow and runs into one may be a line with a digit on it. `thickest` is as in `Sight`.
     """
-    grey = to_grey(working)
+    sight = Sight(ink, to_grey(working), thickest, picture)
     density = ink.density
     found: list[Found] = []
     scattered: list[Found] = []
     bold: list[Found] = []
+    pared: list[Found] = []
     is_in_shadow, price = False, 0.0
     for _ in range(3):
-        full = full_density(density, ink.floor)
-        if full < 1.5 * ink.floor:
+        seen = look_at(sight, density, price)
+        if not seen:
             break
-        noise = ink.floor / full
-        with picture.stage("lines"):
-            cleaned = remove_lines_from(picture, density / np.float32(full), max(LOW, noise))
-            # Beside black lines, pencil is faint; without them it is full ink.
-            left = full_density(cleaned, noise)
-            if 0 < left < _FAINT:
-                cleaned, full = cleaned / np.float32(left), full * left
-        one = sort_out(ink, cleaned, full, grey, thickest, picture)
-        if one is None:
-            break
-        one = one._replace(likelihood=one.likelihood + price, is_in_shadow=is_in_shadow)
-        strong = strong_ink(one.layout, one.density)
-        if strong is not None:
-            left = full_density(strong, ink.floor / full)
-            darker = sort_out(ink, strong / np.float32(left), full * left, grey, thickest, picture)
-            if darker is not None:
-                bold = [darker._replace(likelihood=darker.likelihood + price)]
-                one = one._replace(is_ground=True)
+        one, bold = seen[0]._replace(is_in_shadow=is_in_shadow), seen[1:] or bold
         found = [*found[:1], one]
-        cleaned, layout = one.density, one.layout
+        layout = one.layout
         if layout.scattered is not None:
-            scattered.append(as_one_digit(found[-1], layout.scattered))
+            scattered.append(as_one_digit(one, layout.scattered))
         aside = layout.clutter + layout.shadows
-        shadow = shadow_on_ink(layout, cleaned)
+        shadow = shadow_on_ink(layout, one.density)
         if shadow:
-            density = np.maximum(density - np.float32(_SHADOW * shadow * full), 0)
+            density = np.maximum(density - np.float32(_SHADOW * shadow * one.full), 0)
             is_in_shadow = True
         elif aside:
-            is_aside = np.isin(layout.labels, aside).astype(np.uint8)
-            density = np.where(cv2.dilate(is_aside, np.ones((7, 7), np.uint8)), np.float32(0), density)
+            is_aside = np.isin(layout.labels, aside)
+            broad, narrow = split_shade(is_aside)
+            if not pared and broad.any() and narrow.any():
+                pared = look_at(sight, without(broad, density), price + _PARED)
+            density = without(is_aside, density)
         else:
             break
         if is_in_shadow or layout.shadows:
@@ -301,7 +294,45 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     # The black corner of a desk is darker than pale ink, which shows only without it.
     if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
         found = found[1:]
-    return [*scattered[:1], *bold, *found]
+    return [*scattered[:1], *bold, *pared, *found]
+
+
+def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
+    """Return ink sorted out, and of ink in two tones also the darker; nothing if there is none like writing.
+
+    `price` is added to the likelihood.
+    """
+    floor = sight.ink.floor
+    full = full_density(density, floor)
+    if full < 1.5 * floor:
+        return []
+    noise = floor / full
+    with sight.picture.stage("lines"):
+        cleaned = remove_lines_from(sight.picture, density / np.float32(full), max(LOW, noise))
+        # Beside black lines, pencil is faint; without them it is full ink.
+        left = full_density(cleaned, noise)
+        if 0 < left < _FAINT:
+            cleaned, full = cleaned / np.float32(left), full * left
+    found = sort_out(sight, cleaned, full, price)
+    strong = strong_ink(found[0].layout, found[0].density) if found else None
+    if strong is not None:
+        left = full_density(strong, floor / full)
+        found += sort_out(sight, strong / np.float32(left), full * left, price)
+    return found
+
+
+def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[Found]:
+    """Return the ink, without printed lines, sorted out and judged; nothing if there is none like writing."""
+    with sight.picture.stage("layout"):
+        is_ink = find_strokes(density, sight.ink.floor / full)
+        filled = fill_outlines(join_tiles(is_ink))
+        density, is_ink = np.where(filled & ~is_ink, np.float32(1), density), filled
+        layout = without_ghosts(find_layout(is_ink, density, sight.thickest), sight.grey)
+    if not layout.lines:
+        return []
+    with sight.picture.stage("judge"):
+        contrast, likelihood = judge(layout, density, sight.grey)
+    return [Found(sight.ink, density, full, layout, contrast, likelihood + price)]
 
 
 def remove_lines_from(picture: Picture, density: Density, low: float) -> Density:
@@ -315,20 +346,10 @@ def remove_lines_from(picture: Picture, density: Density, low: float) -> Density
     return cleaned
 
 
-def sort_out(
-    ink: Ink, density: Density, full: float, grey: NDArray[np.uint8], thickest: float, picture: Picture
-) -> Optional[Found]:
-    """Return ink without printed lines, sorted out and judged; None if there is nothing like writing."""
-    with picture.stage("layout"):
-        is_ink = find_strokes(density, ink.floor / full)
-        filled = fill_outlines(join_tiles(is_ink))
-        density, is_ink = np.where(filled & ~is_ink, np.float32(1), density), filled
-        layout = without_ghosts(find_layout(is_ink, density, thickest), grey)
-    if not layout.lines:
-        return None
-    with picture.stage("judge"):
-        contrast, likelihood = judge(layout, density, grey)
-    return Found(ink, density, full, layout, contrast, likelihood)
+def without(where: NDArray[np.bool_], density: Density) -> Density:
+    """Return the density without what is there, and its soft edges."""
+    is_near = cv2.dilate(where.astype(np.uint8), np.ones((7, 7), np.uint8))
+    return np.where(is_near, np.float32(0), density).astype(np.float32)
 
 
 def strong_ink(layout: Layout, density: Density) -> Optional[Density]:
@@ -338,12 +359,12 @@ def strong_ink(layout: Layout, density: Density) -> Optional[Density]:
     that a dry pen leaves pale in places are not.
     """
     square = np.ones((3, 3), np.uint8)
-    is_crossed = any(spans(piece, density.shape) for line in layout.lines for piece in line)
-    piece = layout.whole if is_crossed else layout.main
-    own = np.isin(layout.labels, piece.labels)
+    own = np.isin(layout.labels, layout.main.labels)
     crests = density[own & (density >= cv2.dilate(density, square))]
+    if not crests.size:
+        return None
     levels = np.clip(100 * crests, 0, 255).astype(np.uint8).reshape(-1, 1, 1)
-    is_dark, explained = split_levels(levels) if levels.size else (levels > 0, 0.0)
+    is_dark, explained = split_levels(levels)
     if explained < _TWO_TONES:
         return None
     dark, pale = float(crests[is_dark[:, 0]].mean()), float(crests[~is_dark[:, 0]].mean())
@@ -351,7 +372,7 @@ def strong_ink(layout: Layout, density: Density) -> Optional[Density]:
         return None
     is_strong = density > (dark + pale) / 2
     left, top, right, bottom = ink_box(is_strong & own)
-    if not _SPECK < max(right - left, bottom - top) / piece.side < _SMALLER:
+    if not _SPECK < max(right - left, bottom - top) / layout.main.side < _SMALLER:
         return None
     is_near = cv2.dilate(is_strong.astype(np.uint8), square, iterations=2)
     return np.where(is_near, density, np.float32(0)).astype(np.float32)
