@@ -160,6 +160,19 @@ def test_the_tip_of_a_thumb_is_no_ink(darkness_around: int, pieces: int) -> None
     assert [len(line) for line in without_ghosts(layout, picture).lines] == [pieces]
 
 
+def test_a_line_of_print_is_no_digit_and_beads_are_one() -> None:
+    picture = np.zeros((500, 500), np.uint8)
+    write_four(picture, 200, 250, 100, 9)
+    alone = boxes_of(lay_out(picture))
+    for row in (60, 100):
+        cv2.putText(picture, "reading exercise", (40, row), cv2.FONT_HERSHEY_SIMPLEX, 1.2, 255, 3)
+    assert boxes_of(lay_out(picture)) == alone
+    beads = np.zeros((500, 500), np.uint8)
+    for turn in np.arange(0, 2 * np.pi, 0.2):
+        cv2.circle(beads, (round(250 + 70 * np.cos(turn)), round(250 + 100 * np.sin(turn))), 7, 255, -1)
+    assert len(lay_out(beads).whole.labels) > 20
+
+
 @pytest.mark.parametrize(("gap", "boxes"), [(2, 0), (10, 0), (30, 1)])
 def test_a_zero_with_what_is_left_of_a_line_in_it_is_no_box(gap: int, boxes: int) -> None:
     picture = np.zeros((400, 400), np.uint8)

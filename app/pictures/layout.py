@@ -49,6 +49,9 @@ _THIN_DASH = 0.8
 # wide as tall.
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 
+# A line of print is of so many pieces at least.
+_LETTERS = 5
+
 # How many times as long as broad a stroke under a digit is at least, and as long as the digit is wide, if it
 # underlines it; and how many of the longest strokes may be such digits.
 _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
@@ -255,6 +258,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     main = choose_main(pieces, clutter, labels.shape)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
+    groups = [group for group in groups if not is_print(group)] or groups
     lines = to_lines(drop_strangers(stack_halves(attach_small(groups, _DETACHED))))
     scattered = as_scattered(drop_strangers(attach_small(groups, _FAR_DETACHED)))
     written = [group for line in lines for group in line]
@@ -614,8 +618,15 @@ def attach_small(groups: list[Piece], detached: float) -> list[Piece]:
             alone = [*(other for other in alone if other not in beside), join([small, *beside])]
     # What is much taller than any digit is a column of print.
     return large + [
-        group for group in alone if is_large(group, tallest) and group.height <= _TALLEST_ALONE * tallest
+        group
+        for group in alone
+        if is_large(group, tallest) and group.height <= _TALLEST_ALONE * tallest and not is_print(group)
     ]
+
+
+def is_print(group: Piece) -> bool:
+    """Whether a group is a line of small print: of many pieces, and wider than a digit may be."""
+    return len(group.labels) >= _LETTERS and group.box[2] - group.box[0] > _WIDEST_SCATTERED * group.height
 
 
 def is_large(group: Piece, tallest: int) -> bool:
