@@ -152,9 +152,19 @@ def test_strokes_that_a_dry_pen_leaves_pale_in_places_stay() -> None:
     assert strong_ink(find_layout(density > 0.25, density, 0.4), density) is None
 
 
+def test_a_dark_digit_is_told_from_pale_lines_the_longest_of_which_is_apart() -> None:
+    digit = cv2.polylines(np.zeros((300, 900), np.float32), [ZIGZAG[0] + (200, 0)], False, 1, 9)
+    lines = cv2.line(np.zeros_like(digit), (0, 60), (899, 20), 0.45, 5)
+    density = np.maximum(digit, cv2.line(lines, (0, 170), (450, 140), 0.45, 5))
+    strong = strong_ink(find_layout(density > 0.25, density, 0.4), density)
+    assert strong is not None
+    assert not strong[:90].any()
+    np.testing.assert_array_equal(strong[digit > 0], 1)
+
+
 def test_a_dark_speck_is_not_all_that_counts() -> None:
     density = 0.5 * on_lines(0, ((0, 0), (1, 1)))
-    density[185:200, 190:205] = 1
+    density[190:197, 193:200] = 1
     assert strong_ink(find_layout(density > 0.25, density, 0.4), density) is None
 
 

@@ -249,6 +249,18 @@ def test_pencil_on_a_scrap_of_ruled_paper_is_read_on_a_smooth_desk(
     assert read(recognizer, tmp_path, pictures) == list("3258")
 
 
+def test_a_digit_on_a_round_label_is_read_and_the_label_is_no_zero(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    pictures = []
+    for text in "3249":
+        picture = np.full((3 * HEIGHT, 3 * WIDTH, 3), (60, 65, 75), np.uint8)
+        cv2.circle(picture, (300, 225), 150, (240, 145, 50), -1)
+        write(picture, text, 250, 280, 5)
+        pictures.append(picture)
+    assert read(recognizer, tmp_path, pictures) == list("3249")
+
+
 def test_a_digit_half_in_a_coloured_shadow_stays_whole() -> None:
     picture = np.full((HEIGHT, WIDTH, 3), (250, 222, 175), np.uint8)
     picture[:, 100:] = (95, 100, 108)

@@ -61,6 +61,9 @@ _UNREAD_TINY = 2.0
 # The share of the longest strokes' length below which being shorter makes no difference: grain is long.
 _SHORTEST = 0.25
 
+# What is taken off the likelihood of what may be a scrap of paper if there is something like writing on it.
+_WRITTEN_ON = 0.6
+
 # How much less likely than others ink may be in which there are boxes drawn round digits, and still be right.
 _LESS_LIKELY = 0.5
 
@@ -186,17 +189,22 @@ def search_sheet(fine: Pixels, page: Page) -> list[Found]:
     found = search_polarities(fine, page)
     if max(page.size) <= SMALL:
         return found
+    least = likeliest(found) - _LESS_LIKELY
     with page.stage("sheet"):
-        least = likeliest(found) - _LESS_LIKELY
-        scraps = (find_scrap(one.layout, all_ink(one)) for one in found if one.likelihood > least)
-        scrap = next((one for one in scraps if one is not None), None)
-        if scrap is None:
+        scraps = [find_scrap(one.layout, all_ink(one)) if one.likelihood > least else None for one in found]
+        first = next((scrap for scrap in scraps if scrap is not None), None)
+        if first is None:
             return found
-        bare = leave_only(scrap, fine)
-        within = replace(page, sheet=to_box(ink_box(scrap), scrap.shape, page.size))
+        bare = leave_only(first, fine)
+        within = replace(page, sheet=to_box(ink_box(first), first.shape, page.size))
     # What is straight may be the hole of a thick zero.
     on_scrap = search_polarities(bare, within)
-    return found + [one for one in on_scrap if one.likelihood > DOUBTFUL and one.layout.main.is_bent]
+    on_scrap = [one for one in on_scrap if one.likelihood > DOUBTFUL and one.layout.main.is_bent]
+    price = _WRITTEN_ON if on_scrap else 0.0
+    return on_scrap + [
+        one if scrap is None else one._replace(likelihood=one.likelihood - price)
+        for one, scrap in zip(found, scraps)
+    ]
 
 
 def search_polarities(fine: Pixels, page: Page) -> list[Found]:

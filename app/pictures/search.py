@@ -27,7 +27,7 @@ from app.pictures.ink import (
     split_levels,
 )
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
-from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness
+from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness, spans
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density, ink_box
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
@@ -83,8 +83,9 @@ _BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
 _PALE = 0.45
 
 # Ink is in two tones if they explain so much of the variance along the middle of its strokes, the pale one
-# has at most this share of the dark one's density, and the dark ink is shorter than all of it, but no speck.
-_TWO_TONES, _PALE_TONE, _SMALLER, _SPECK = 0.9, 0.6, 0.7, 0.2
+# has at most this share of the dark one's density, and the dark one this share of that middle at least, being
+# no speck, and of the length of all at most.
+_TWO_TONES, _PALE_TONE, _SPECK, _SMALLER = 0.9, 0.6, 0.06, 0.7
 
 
 @dataclass
@@ -355,11 +356,13 @@ def without(where: NDArray[np.bool_], density: Density) -> Density:
 def strong_ink(layout: Layout, density: Density) -> Optional[Density]:
     """Return the density of only the darker ink if the longest of the writing is in two tones.
 
-    A digit in ink upon faint lines is so, or upon the rim of a stain. It is smaller than all of it; strokes
-    that a dry pen leaves pale in places are not.
+    A digit in ink upon faint lines is so, or upon the rim of a stain; with a line across the picture, all of
+    the writing. It is smaller than all of it; strokes that a dry pen leaves pale in places are not.
     """
     square = np.ones((3, 3), np.uint8)
-    own = np.isin(layout.labels, layout.main.labels)
+    is_crossed = any(spans(piece, density.shape) for line in layout.lines for piece in line)
+    piece = layout.whole if is_crossed else layout.main
+    own = np.isin(layout.labels, piece.labels)
     crests = density[own & (density >= cv2.dilate(density, square))]
     if not crests.size:
         return None
@@ -368,11 +371,11 @@ def strong_ink(layout: Layout, density: Density) -> Optional[Density]:
     if explained < _TWO_TONES:
         return None
     dark, pale = float(crests[is_dark[:, 0]].mean()), float(crests[~is_dark[:, 0]].mean())
-    if pale > _PALE_TONE * dark:
+    if pale > _PALE_TONE * dark or is_dark.mean() < _SPECK:
         return None
     is_strong = density > (dark + pale) / 2
     left, top, right, bottom = ink_box(is_strong & own)
-    if not _SPECK < max(right - left, bottom - top) / layout.main.side < _SMALLER:
+    if max(right - left, bottom - top) > _SMALLER * piece.side:
         return None
     is_near = cv2.dilate(is_strong.astype(np.uint8), square, iterations=2)
     return np.where(is_near, density, np.float32(0)).astype(np.float32)
