@@ -12,7 +12,7 @@ from app.pictures.judge import find_scrap
 from app.pictures.layout import find_layout, find_pieces
 from app.pictures.opening import SMALL, TINY
 from app.pictures.page import Page, search_polarities, search_sheet
-from app.pictures.search import is_cut_out, search, shadow_on_ink, split_shade, strong_ink
+from app.pictures.search import darker_ink, is_cut_out, search, shadow_on_ink, split_shade
 
 
 def cuts_out(density: NDArray[np.float64]) -> bool:
@@ -138,40 +138,44 @@ def on_lines(pale: float, ends: tuple[tuple[int, int], tuple[int, int]]) -> NDAr
 def test_dark_strokes_on_paler_ones_are_told_from_them(ends: tuple[tuple[int, int], tuple[int, int]]) -> None:
     stroke = on_lines(0, ends) > 0
     density = on_lines(0.45, ends)
-    strong = strong_ink(find_layout(density > 0.25, density, 0.4), density)
-    assert strong is not None
-    np.testing.assert_array_equal(strong[stroke], density[stroke])
-    assert not strong[cv2.dilate(stroke.astype(np.uint8), np.ones((5, 5))) == 0].any()
+    darker = darker_ink(find_layout(density > 0.25, density, 0.4), density, 0.05)
+    assert darker is not None
+    np.testing.assert_array_equal(darker.density[stroke], density[stroke])
+    assert not darker.density[cv2.dilate(stroke.astype(np.uint8), np.ones((5, 5))) == 0].any()
     dark = on_lines(0.75, ends)
-    assert strong_ink(find_layout(dark > 0.25, dark, 0.4), dark) is None
+    assert darker_ink(find_layout(dark > 0.25, dark, 0.4), dark, 0.05) is None
 
 
 def test_strokes_that_a_dry_pen_leaves_pale_in_places_stay() -> None:
     density = on_lines(0, ((0, 0), (1, 1)))
     density[:, 150:170] *= 0.45
-    assert strong_ink(find_layout(density > 0.25, density, 0.4), density) is None
+    assert darker_ink(find_layout(density > 0.25, density, 0.4), density, 0.05) is None
 
 
 def test_a_dark_digit_is_told_from_pale_lines_the_longest_of_which_is_apart() -> None:
     digit = cv2.polylines(np.zeros((300, 900), np.float32), [ZIGZAG[0] + (200, 0)], False, 1, 9)
     lines = cv2.line(np.zeros_like(digit), (0, 60), (899, 20), 0.45, 5)
     density = np.maximum(digit, cv2.line(lines, (0, 170), (450, 140), 0.45, 5))
-    strong = strong_ink(find_layout(density > 0.25, density, 0.4), density)
-    assert strong is not None
-    assert not strong[:90].any()
-    np.testing.assert_array_equal(strong[digit > 0], 1)
+    darker = darker_ink(find_layout(density > 0.25, density, 0.4), density, 0.05)
+    assert darker is not None
+    assert not darker.density[:90].any()
+    np.testing.assert_array_equal(darker.density[digit > 0], 1)
 
 
 def test_a_dark_speck_is_not_all_that_counts() -> None:
     density = 0.5 * on_lines(0, ((0, 0), (1, 1)))
     density[190:197, 193:200] = 1
-    assert strong_ink(find_layout(density > 0.25, density, 0.4), density) is None
+    assert darker_ink(find_layout(density > 0.25, density, 0.4), density, 0.05) is None
 
 
-def test_a_faint_digit_beside_a_dark_one_stays() -> None:
-    dark = on_lines(0, ((0, 0), (1, 1)))
-    density = np.hstack([dark, 0.5 * dark])
-    assert strong_ink(find_layout(density > 0.25, density, 0.4), density) is None
+@pytest.mark.parametrize("shades", [(1, 0.45), (0.45, 1), (0.45, 1, 0.45)])
+@pytest.mark.parametrize("apart", [60, 70, 200])
+def test_faint_digits_beside_a_dark_one_stay_though_they_touch(shades: tuple[float, ...], apart: int) -> None:
+    density = np.zeros((300, 800), np.float32)
+    for number, shade in enumerate(shades):
+        stroke = cv2.polylines(np.zeros_like(density), [ZIGZAG[0] + (number * apart, 0)], False, shade, 9)
+        density = np.maximum(density, stroke)
+    assert darker_ink(find_layout(density > 0.25, density, 0.4), density, 0.05) is None
 
 
 @pytest.mark.parametrize(("side", "lines", "pen"), [(50, 4, 22), (200, 4, 22), (500, 4, 22), (500, 13, 8)])
@@ -227,6 +231,7 @@ QUADRANGLE = np.array([(90, 70), (420, 40), (460, 330), (60, 380)])
         ("small", False),
         ("dented", False),
         ("filled", False),
+        ("two", False),
     ],
 )
 def test_a_scrap_of_paper_that_passes_for_ink_is_found(name: str, is_so: bool) -> None:

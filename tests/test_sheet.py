@@ -12,7 +12,7 @@ from PIL import Image
 
 from app.datasets.strokes import make_strokes
 from app.pictures import read_page
-from app.pictures.sheet import cover_desk, find_sheets
+from app.pictures.sheet import cover_desk, find_sheets, leave_only
 from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
 
@@ -174,6 +174,15 @@ def not_a_sheet(name: str) -> Picture:
 )
 def test_what_is_no_sheet_on_a_patterned_desk_is_left_alone(name: str) -> None:
     assert cover_desk(not_a_sheet(name)) is None
+
+
+def test_of_a_sheet_narrower_than_its_edges_nothing_is_left() -> None:
+    picture = striped(WOOD)
+    is_sheet = np.zeros((HEIGHT, WIDTH), bool)
+    is_sheet[70:76] = True
+    assert leave_only(is_sheet, picture) is None
+    is_sheet[60:90] = True
+    assert leave_only(is_sheet, picture) is not None
 
 
 def test_a_grey_picture_is_left_alone() -> None:

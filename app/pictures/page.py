@@ -187,24 +187,31 @@ def search_sheet(fine: Pixels, page: Page) -> list[Found]:
         if likeliest(found) >= DOUBTFUL:
             return found
     found = search_polarities(fine, page)
-    if max(page.size) <= SMALL:
-        return found
+    # In small pictures, the holes of thick digits are as likely.
+    return found if max(page.size) <= SMALL else found_on_scrap(found, fine, page)
+
+
+def found_on_scrap(found: list[Found], fine: Pixels, page: Page) -> list[Found]:
+    """Return the ink of a picture with that on a scrap of paper that was taken for ink, if there is one.
+
+    Then the scrap itself is less likely to be ink. What is straight does not count: it may be the hole of a
+    thick zero.
+    """
     least = likeliest(found) - _LESS_LIKELY
     with page.stage("sheet"):
-        scraps = [find_scrap(one.layout, all_ink(one)) if one.likelihood > least else None for one in found]
-        first = next((scrap for scrap in scraps if scrap is not None), None)
-        if first is None:
-            return found
-        bare = leave_only(first, fine)
-        within = replace(page, sheet=to_box(ink_box(first), first.shape, page.size))
-    # What is straight may be the hole of a thick zero.
+        may_be = [one.likelihood > least and not is_paper(writing(one.layout)) for one in found]
+        scraps = [find_scrap(one.layout, all_ink(one)) if so else None for one, so in zip(found, may_be)]
+        scrap = next((scrap for scrap in scraps if scrap is not None), None)
+        bare = None if scrap is None else leave_only(scrap, fine)
+    if scrap is None or bare is None:
+        return found
+    within = replace(page, sheet=to_box(ink_box(scrap), scrap.shape, page.size))
     on_scrap = search_polarities(bare, within)
     on_scrap = [one for one in on_scrap if one.likelihood > DOUBTFUL and one.layout.main.is_bent]
-    price = _WRITTEN_ON if on_scrap else 0.0
-    return on_scrap + [
-        one if scrap is None else one._replace(likelihood=one.likelihood - price)
-        for one, scrap in zip(found, scraps)
-    ]
+    if not on_scrap:
+        return found
+    charged = [one._replace(likelihood=one.likelihood - _WRITTEN_ON) for one in found]
+    return on_scrap + [one if part is None else less for one, less, part in zip(found, charged, scraps)]
 
 
 def search_polarities(fine: Pixels, page: Page) -> list[Found]:

@@ -55,7 +55,7 @@ _BESIDE, _BESIDE_FOLD = 0.3, 0.12
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, if some of it is taken
 # for a shadow, and if the broad parts of it are taken for a desk.
-_SCATTERED, _SHADOWED, _PARED = -0.3, -0.3, -0.1
+_SCATTERED, _SHADOWED, _PARED = -0.3, -0.3, -0.3
 
 # How wide a stroke may be that meets the frame, as a share of the picture's shorter side: on even paper,
 # which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
@@ -84,8 +84,8 @@ _PALE = 0.45
 
 # Ink is in two tones if they explain so much of the variance along the middle of its strokes, the pale one
 # has at most this share of the dark one's density, and the dark one this share of that middle at least, being
-# no speck, and of the length of all at most.
-_TWO_TONES, _PALE_TONE, _SPECK, _SMALLER = 0.9, 0.6, 0.06, 0.7
+# no speck, and of the length of all at most. A digit beside it is as long, to within a factor.
+_TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _ALIKE = 0.9, 0.6, 0.06, 0.7, 1.8
 
 
 @dataclass
@@ -265,15 +265,15 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     density = ink.density
     found: list[Found] = []
     scattered: list[Found] = []
-    bold: list[Found] = []
+    darker: list[Found] = []
     pared: list[Found] = []
     is_in_shadow, price = False, 0.0
     for _ in range(3):
-        seen = look_at(sight, density, price)
+        seen = [one._replace(is_in_shadow=is_in_shadow) for one in look_at(sight, density, price)]
         if not seen:
             break
-        one, bold = seen[0]._replace(is_in_shadow=is_in_shadow), seen[1:] or bold
-        found = [*found[:1], one]
+        one = seen[0]
+        found, darker = [*found[:1], one], seen[1:] or darker
         layout = one.layout
         if layout.scattered is not None:
             scattered.append(as_one_digit(one, layout.scattered))
@@ -295,7 +295,7 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     # The black corner of a desk is darker than pale ink, which shows only without it.
     if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
         found = found[1:]
-    return [*scattered[:1], *bold, *pared, *found]
+    return [*scattered[:1], *found[:1], *darker, *pared, *found[1:]]
 
 
 def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
@@ -315,11 +315,8 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
         if 0 < left < _FAINT:
             cleaned, full = cleaned / np.float32(left), full * left
     found = sort_out(sight, cleaned, full, price)
-    strong = strong_ink(found[0].layout, found[0].density) if found else None
-    if strong is not None:
-        left = full_density(strong, floor / full)
-        found += sort_out(sight, strong / np.float32(left), full * left, price)
-    return found
+    darker = darker_ink(found[0].layout, found[0].density, floor / full) if found else None
+    return found + sort_out(sight, darker.density, full * darker.full, price) if darker else found
 
 
 def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[Found]:
@@ -353,11 +350,22 @@ def without(where: NDArray[np.bool_], density: Density) -> Density:
     return np.where(is_near, np.float32(0), density).astype(np.float32)
 
 
-def strong_ink(layout: Layout, density: Density) -> Optional[Density]:
-    """Return the density of only the darker ink if the longest of the writing is in two tones.
+class Darker(NamedTuple):
+    """The darker one of two tones of ink."""
+
+    density: Density
+    """1 for full ink of that tone."""
+
+    full: float
+    """The density that became 1."""
+
+
+def darker_ink(layout: Layout, density: Density, noise: float) -> Optional[Darker]:
+    """Return only the darker ink if the longest of the writing is in two tones, else None.
 
     A digit in ink upon faint lines is so, or upon the rim of a stain; with a line across the picture, all of
-    the writing. It is smaller than all of it; strokes that a dry pen leaves pale in places are not.
+    the writing. It is smaller than all of it, as the strokes of a dry pen, pale in places, are not. A pale
+    digit that touches a dark one is told by being bent, of about its size, and not cut by the frame.
     """
     square = np.ones((3, 3), np.uint8)
     is_crossed = any(spans(piece, density.shape) for line in layout.lines for piece in line)
@@ -373,12 +381,17 @@ def strong_ink(layout: Layout, density: Density) -> Optional[Density]:
     dark, pale = float(crests[is_dark[:, 0]].mean()), float(crests[~is_dark[:, 0]].mean())
     if pale > _PALE_TONE * dark or is_dark.mean() < _SPECK:
         return None
-    is_strong = density > (dark + pale) / 2
-    left, top, right, bottom = ink_box(is_strong & own)
-    if max(right - left, bottom - top) > _SMALLER * piece.side:
+    is_darker = density > (dark + pale) / 2
+    left, top, right, bottom = ink_box(is_darker & own)
+    side = max(right - left, bottom - top)
+    is_near = cv2.dilate(is_darker.astype(np.uint8), square, iterations=2) > 0
+    _, rest = find_pieces(own & ~is_near, density)
+    is_digit = [one.is_bent and not one.touches and side / _ALIKE < one.side < _ALIKE * side for one in rest]
+    if side > _SMALLER * piece.side or any(is_digit):
         return None
-    is_near = cv2.dilate(is_strong.astype(np.uint8), square, iterations=2)
-    return np.where(is_near, density, np.float32(0)).astype(np.float32)
+    darker = np.where(is_near, density, np.float32(0))
+    full = full_density(darker, noise)
+    return Darker((darker / np.float32(full)).astype(np.float32), full)
 
 
 def as_one_digit(found: Found, whole: Piece) -> Found:
@@ -419,10 +432,10 @@ def take_all(ink: Ink, working: Pixels, picture: Picture) -> list[Found]:
         if not pieces or not is_cut_out(pieces, labels > 0, positive):
             return []
         layout = Layout(labels, ((join(pieces),),), ())
-        strong = strong_ink(layout, density)
-        if strong is not None:
-            left = full_density(strong, ink.floor / full)
-            density, full = strong / np.float32(left), full * left
+        # All of it that is paler is no part of one digit.
+        darker = darker_ink(layout, density, ink.floor / full)
+        if darker is not None:
+            density, full = darker.density, full * darker.full
             labels, pieces = find_pieces(find_strokes(density, 0), density)
             layout = Layout(labels, ((join(pieces),),), ())
     contrast = float(working.max()) - float(working.min())

@@ -30,8 +30,9 @@ _CONVEX, _RECTANGULAR, _BLANK = 0.94, 0.88, 0.7
 # on the sheet. What is read on a smooth desk need not be left out, and may be writing on another sheet.
 _NEARLY, _PATTERN, _ROUGHER = 0.2, 4.0, 1.8
 
-# By how many of the small picture's pixels sheets are made smaller, as their edges are blurred.
-_EDGE = 2
+# By how many of the small picture's pixels the edges of sheets are blurred; by how many they are made
+# smaller, as there may be a shadow along them; and how far ink at the edge may reach to both its sides.
+_EDGE, _SHRUNK, _NOTCH = 2, 3, 3
 
 # Standard deviations from the plane of the sheet's light beyond which a pixel is ink; and how many times the
 # plane is fitted, each time to what the time before was paper.
@@ -39,25 +40,29 @@ _OUTLYING, _FITS = 1.5, 4
 
 
 def cover_desk(pixels: Pixels) -> Optional[Pixels]:
-    """Return the picture with blank paper where the desk was; None if it shows no sheet on a desk.
-
-    The paper is given the sheet's light, which may slope: for each channel, a plane is fitted to it.
-    """
+    """Return the picture with blank paper where the desk was; None if it shows no sheet on a desk."""
     small = reduce_to(pixels, _SIDE)
     if pixels.shape[2] == 1 or min(small.shape[:2]) < _SHORTEST:
         return None
     sheets = find_sheets(small)
-    if sheets is None:
-        return None
-    return leave_only(sheets, pixels)
+    return None if sheets is None else leave_only(sheets, pixels)
 
 
-def leave_only(sheets: NDArray[np.bool_], pixels: Pixels) -> Pixels:
-    """Return a picture with blank paper where no sheet is, given where they are in a smaller one."""
+def leave_only(sheets: NDArray[np.bool_], pixels: Pixels) -> Optional[Pixels]:
+    """Return a picture with blank paper where no sheet is and along their edges; None if that is all of it.
+
+    The paper is given the sheets' light, which may slope: for each channel, a plane is fitted to it.
+
+    Args:
+        sheets: where they are in the same picture, of any size, bool [height, width].
+        pixels: the picture.
+    """
     height, width = pixels.shape[:2]
     small = reduce_to(pixels, _SIDE)
-    sheets = cv2.resize(sheets.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    within = cv2.erode(sheets, _square(_EDGE + 1), borderValue=1)
+    resized = cv2.resize(sheets.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    within = cv2.erode(resized, _square(_SHRUNK), borderValue=1)
+    if not within.any():
+        return None
     paper = cv2.resize(_extend(small, within > 0), (width, height), interpolation=cv2.INTER_LINEAR)
     is_desk = cv2.resize(within, (width, height), interpolation=cv2.INTER_NEAREST) == 0
     return np.where(is_desk[..., np.newaxis], np.atleast_3d(paper), pixels)
@@ -102,7 +107,7 @@ def _as_sheets(side: NDArray[np.bool_], pixels: Pixels) -> Optional[NDArray[np.b
 
 
 def _with_ink(blank: NDArray[np.bool_]) -> Optional[NDArray[np.bool_]]:
-    """Return a region with the ink on it and at its edge, its convex hull; None if that is not its form."""
+    """Return a region with the ink on it and at its edge; None if it has not nearly a convex form."""
     region = fill_holes(blank)
     outlines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hull = cv2.convexHull(outlines[0])
@@ -112,8 +117,9 @@ def _with_ink(blank: NDArray[np.bool_]) -> Optional[NDArray[np.bool_]]:
     is_cut = any(edge.any() for edge in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]))
     is_rectangular = is_cut or area >= _RECTANGULAR * (across + 1) * (down + 1)
     is_convex = np.count_nonzero(region) >= _CONVEX * area
-    whole = cv2.morphologyEx(np.pad(region.astype(np.uint8), 6), cv2.MORPH_CLOSE, _square(3))[6:-6, 6:-6]
-    sheet &= fill_holes(whole > 0)
+    # The desk that shows in a dent, or a shadow along the edge, is broader than ink.
+    padded = cv2.morphologyEx(np.pad(region.astype(np.uint8), _NOTCH), cv2.MORPH_CLOSE, _square(_NOTCH))
+    sheet &= fill_holes(padded[_NOTCH:-_NOTCH, _NOTCH:-_NOTCH] > 0)
     return sheet if is_convex and is_rectangular and np.count_nonzero(blank) >= _BLANK * area else None
 
 
