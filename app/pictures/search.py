@@ -150,7 +150,9 @@ def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Pic
         return even
     if not even:
         return search_narrow(working, light_on_dark, picture) + search_curved(working, light_on_dark, picture)
-    shade, strokes = split_shade(all_ink(even[0]))
+    ink = even[0].ink
+    full = full_density(ink.density, ink.floor)
+    shade, strokes = split_shade(find_strokes(ink.density / np.float32(full), ink.floor / full))
     if not shade.any():
         return even
     found = search_narrow(working, light_on_dark, picture)
@@ -186,7 +188,7 @@ def search_even(working: Pixels, light_on_dark: bool, picture: Picture) -> tuple
     if not found or not (max(picture.size) < _FLAT_PICTURE or all(map(is_alone, found))):
         return [], False
     is_clear = is_tiny or likeliest(found) >= DOUBTFUL
-    return found, is_clear or is_paper(writing(found[0].layout))
+    return found, is_clear or any(is_paper(writing(one.layout)) for one in found)
 
 
 def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
@@ -295,7 +297,7 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     # The black corner of a desk is darker than pale ink, which shows only without it.
     if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
         found = found[1:]
-    return [*scattered[:1], *found[:1], *darker, *pared, *found[1:]]
+    return [*scattered[:1], *darker, *pared, *found]
 
 
 def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
