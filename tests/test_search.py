@@ -209,6 +209,14 @@ def test_a_digit_on_lines_that_run_into_the_desk_on_both_sides_is_found() -> Non
     assert min(np.abs(np.subtract(box, expected)).max() for box in boxes) <= 3
 
 
+def test_the_broad_part_of_a_digit_cut_out_in_sloping_light_is_no_desk() -> None:
+    density = np.zeros((24, 24))
+    density[:4, 3:21] = density[:21, 16:21] = 0.9
+    light = np.linspace(255, 215, 24)[:, np.newaxis]
+    pixels = (light * (1 - density)).round().astype(np.uint8)[..., np.newaxis]
+    assert all(one.layout.whole.box[0] <= 3 for one in search_sheet(pixels, Page((24, 24))))
+
+
 def test_a_digit_cut_out_with_a_faint_line_across_it_is_found_without_the_line() -> None:
     seven = cv2.polylines(np.zeros((64, 64)), [np.array([(16, 12), (50, 12), (36, 48)])], False, 0.85, 5)
     density = np.maximum(seven, cv2.line(np.zeros((64, 64)), (0, 13), (63, 13), 0.4))

@@ -287,7 +287,8 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
         elif aside:
             is_aside = np.isin(layout.labels, aside)
             broad, narrow = split_shade(is_aside)
-            if not pared and broad.any() and narrow.any():
+            # A small picture may be cut out along a digit that is as broad.
+            if max(picture.size) > SMALL and not pared and broad.any() and narrow.any():
                 pared = look_at(sight, without(broad, density), price + _PARED)
             density = without(is_aside, density)
         else:
