@@ -24,7 +24,7 @@ SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
 
 Points = list[tuple[float, float]]
 SEVEN: Points = [(0.1, 0.1), (0.8, 0.05), (0.4, 0.95)]
-# What is left of the light around its outside, where the picture is narrow, was taken for a box around it.
+# Searched for dark ink, a rim around its outside was taken for a box, and what it encloses for a digit.
 LOOP: Points = [(0.5, 0.625), (0.0, 0.5), (1.0, 1.0), (0.5, 0.5), (0.0, 0.5)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.ink import HIGH
-from app.pictures.layout import Layout, Piece, fill_holes, is_along_frame, with_margin
+from app.pictures.layout import Layout, Piece, close_gaps, fill_holes, is_along_frame, with_margin
 from app.pictures.normalise import Density, ink_box
 
 # How many times as long as broad the strokes of most digits are, all together; a one in felt pen the least.
@@ -82,15 +82,11 @@ def is_paper(is_ink: NDArray[np.bool_]) -> bool:
 def find_scrap(layout: Layout, is_ink: NDArray[np.bool_]) -> Optional[NDArray[np.bool_]]:
     """Return where a scrap of paper lies that was taken for a stroke, with all on it, bool [height, width].
 
-    None if there is none: it is large, has hardly a dent, and less on it than is left blank. `is_ink` tells
-    where ink was found, before any outlines were filled.
+    None if there is none: it is large, has hardly a dent, and most of it is blank. `is_ink` tells where ink
+    was found, before any outlines were filled.
     """
     own = writing(layout) & is_ink
-    reach = round(_LINE / 2 * max(own.shape))
-    whole = cv2.morphologyEx(
-        np.pad(own.astype(np.uint8), reach), cv2.MORPH_CLOSE, np.ones((2 * reach + 1,) * 2, np.uint8)
-    )
-    scrap = fill_holes(whole[reach : own.shape[0] + reach, reach : own.shape[1] + reach] > 0)
+    scrap = fill_holes(close_gaps(own, round(_LINE / 2 * max(own.shape))))
     area = np.count_nonzero(scrap)
     if area < _SCRAP_SIZE * own.size or np.count_nonzero(own) < _BLANK * area:
         return None

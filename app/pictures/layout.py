@@ -394,6 +394,16 @@ def fill_holes(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
+def close_gaps(is_ink: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Return ink, bool [height, width], with gaps and notches filled of at most twice so many pixels."""
+    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    # Beyond the picture is none that a gap could be closed to.
+    padded = cv2.morphologyEx(np.pad(is_ink.astype(np.uint8), reach), cv2.MORPH_CLOSE, square)
+    height, width = is_ink.shape
+    closed: NDArray[np.bool_] = padded[reach : reach + height, reach : reach + width] > 0
+    return closed
+
+
 def choose_main(pieces: list[Piece], clutter: tuple[int, ...], shape: tuple[int, ...]) -> Piece:
     """Return the piece most likely to be a digit or a part of one.
 

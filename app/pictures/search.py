@@ -151,8 +151,7 @@ def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Pic
     if not even:
         return search_narrow(working, light_on_dark, picture) + search_curved(working, light_on_dark, picture)
     ink = even[0].ink
-    full = full_density(ink.density, ink.floor)
-    shade, strokes = split_shade(find_strokes(ink.density / np.float32(full), ink.floor / full))
+    shade, strokes = split_shade(strokes_of(ink, full_density(ink.density, ink.floor)))
     if not shade.any():
         return even
     found = search_narrow(working, light_on_dark, picture)
@@ -538,4 +537,9 @@ def charge_shade(found: Found, shade: NDArray[np.bool_]) -> Found:
 
 def all_ink(found: Found) -> NDArray[np.bool_]:
     """Return where ink is, whatever became of it, bool [height, width]."""
-    return find_strokes(found.ink.density / np.float32(found.full), found.ink.floor / found.full)
+    return strokes_of(found.ink, found.full)
+
+
+def strokes_of(ink: Ink, full: float) -> NDArray[np.bool_]:
+    """Return where ink is if it has that density where it is full, bool [height, width]."""
+    return find_strokes(ink.density / np.float32(full), ink.floor / full)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.ink import DARKNESS, plane_terms
-from app.pictures.layout import fill_holes
+from app.pictures.layout import close_gaps, fill_holes
 from app.pictures.opening import Pixels, reduce_to
 
 # The longest side of the picture in which sheets are looked for, and the shortest that may hold one.
@@ -118,8 +118,7 @@ def _with_ink(blank: NDArray[np.bool_]) -> Optional[NDArray[np.bool_]]:
     is_rectangular = is_cut or area >= _RECTANGULAR * (across + 1) * (down + 1)
     is_convex = np.count_nonzero(region) >= _CONVEX * area
     # The desk that shows in a dent, or a shadow along the edge, is broader than ink.
-    padded = cv2.morphologyEx(np.pad(region.astype(np.uint8), _NOTCH), cv2.MORPH_CLOSE, _square(_NOTCH))
-    sheet &= fill_holes(padded[_NOTCH:-_NOTCH, _NOTCH:-_NOTCH] > 0)
+    sheet &= fill_holes(close_gaps(region, _NOTCH))
     return sheet if is_convex and is_rectangular and np.count_nonzero(blank) >= _BLANK * area else None
 
 

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pictures.layout import close_gaps
+
 # There are so many tiles at least, which take so much of all ink.
 _FEWEST, _MOST_INK = 6, 0.8
 
@@ -35,9 +37,4 @@ def join_tiles(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     is_tile = is_square & is_alike
     if np.count_nonzero(is_tile) < _FEWEST or areas[is_tile].sum() < _MOST_INK * areas.sum():
         return is_ink
-    # An even kernel would shift the ink.
-    reach = math.ceil(_GAP * side / 2)
-    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    padded = np.pad(is_ink.astype(np.uint8), reach)
-    joined: NDArray[np.bool_] = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, square) > 0
-    return joined[reach:-reach, reach:-reach]
+    return close_gaps(is_ink, math.ceil(_GAP * side / 2))
