@@ -20,7 +20,7 @@ from app.doubt import LEAST_SCORE, LIKELY_PROBABILITY, scores_of
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
 from app.files import make_directory, write_atomically
-from app.pictures import Box, Guess, Page, read_page
+from app.pictures import Box, Guess, Page, is_for_one, read_page
 from app.pictures import Candidate as Cut
 from app.pictures.opening import TINY
 from app.runtime import prepare
@@ -212,7 +212,7 @@ class Recognizer:
             left_out = len(chosen) - len(kept)
             chosen, sureness = [chosen[index] for index in kept], sureness[kept]
             merit = _INK_WEIGHT * guess.likelihood + float((_SCORE_WEIGHT * sureness - costs[chosen]).mean())
-            if page.is_for_one:
+            if is_for_one(page.size):
                 merit -= _FURTHER_DIGIT * (len(chosen) - 1)
             if best is None or merit > best[0]:
                 best = merit, guess, rows, chosen, left_out

@@ -4,6 +4,7 @@ import gzip
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from app.errors import PictureError
-from app.pictures import DigitImage, Page, find_pictures, open_picture, read_page
+from app.pictures import DigitImage, Guess, find_pictures, open_picture, read_page
+from app.pictures.found import Picture
 from app.pictures.normalise import centre_of_mass, place
 from app.pictures.opening import FINE_SIDE, _flatten, _to_plain_mode
 from app.pictures.page import find_guesses
@@ -42,12 +44,12 @@ def draw(points: Points, side: int, pen: float = 0.1, margin: float = 0.25) -> N
     return np.asarray(canvas.reduce(fine), np.float32)
 
 
-def best_digits(page: Page) -> list[DigitImage]:
+def best_digits(guesses: Sequence[Guess]) -> list[DigitImage]:
     """Return the pieces of the likeliest guess, each taken for a digit."""
-    if not page.guesses:
+    if not guesses:
         return []
     pieces: dict[tuple[int, int], DigitImage] = {}
-    for cut in page.guesses[0].candidates:
+    for cut in max(guesses, key=lambda guess: guess.likelihood).candidates:
         if not cut.way.is_part:
             # The first that begins at a piece is that piece alone.
             pieces.setdefault((cut.line, cut.way.first), cut.digit)
@@ -56,14 +58,12 @@ def best_digits(page: Page) -> list[DigitImage]:
 
 def find_digits(grey: NDArray[Any]) -> list[DigitImage]:
     """Return the digits in a grey picture, [height, width], 0 to 255."""
-    page = Page((grey.shape[1], grey.shape[0]))
     pixels = np.rint(grey).astype(np.uint8)[..., np.newaxis]
-    page.guesses = tuple(sorted(find_guesses(pixels, page), key=lambda guess: -guess.likelihood))
-    return best_digits(page)
+    return best_digits(find_guesses(Picture(pixels, (grey.shape[1], grey.shape[0]))))
 
 
 def read_digits(path: Path) -> list[DigitImage]:
-    return best_digits(read_page(path))
+    return best_digits(read_page(path).guesses)
 
 
 def only(digits: list[DigitImage]) -> DigitImage:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,22 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.datasets import SIDE
+from app.pictures.found import Found, Picture, all_ink, charge_unread, likeliest
 from app.pictures.ink import align_channels, without_dithering, without_grain
 from app.pictures.judge import find_scrap, is_paper, stroke_length, writing
 from app.pictures.layout import Box, Piece, with_margin
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import SMALL, TINY, Pixels, open_picture, reduce_to, to_grey
 from app.pictures.parting import MOST_PARTED, Part, Way, find_ways, part
-from app.pictures.search import (
-    DOUBTFUL,
-    Found,
-    Picture,
-    all_ink,
-    charge_unread,
-    is_on_even_paper,
-    likeliest,
-    search_all,
-)
+from app.pictures.search import DOUBTFUL, is_on_even_paper, search_all
 from app.pictures.sheet import cover_desk, leave_only
 
 # The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
@@ -107,18 +99,17 @@ class Guess(NamedTuple):
     """The picture after each stage, by its name, if they were to be kept."""
 
 
-@dataclass
-class Page(Picture):
-    """A picture on its way to digits."""
+class Page(NamedTuple):
+    """What a picture may show."""
 
-    guesses: tuple[Guess, ...] = ()
+    size: tuple[int, int]
+    """Width and height of the upright picture."""
+
+    guesses: tuple[Guess, ...]
     """Likeliest first; none if the picture holds no ink."""
 
-    @property
-    def is_for_one(self) -> bool:
-        """Whether the picture is so small and narrow that it seldom shows a number."""
-        width, height = self.size
-        return max(self.size) <= _SMALL_SIDE and width < _NUMBER * height
+    seconds: dict[str, float]
+    """The time that each stage took."""
 
 
 def read_page(path: Path, keep_stages: bool = False) -> Page:
@@ -136,20 +127,27 @@ def read_page(path: Path, keep_stages: bool = False) -> Page:
     """
     start = time.perf_counter()
     fine, size = open_picture(path)
-    page = Page(size, seconds={"open": time.perf_counter() - start})
-    page.guesses = tuple(sorted(find_guesses(fine, page, keep_stages), key=lambda guess: -guess.likelihood))
-    return page
+    picture = Picture(fine, size, seconds={"open": time.perf_counter() - start})
+    guesses = sorted(find_guesses(picture, keep_stages), key=lambda guess: -guess.likelihood)
+    return Page(size, tuple(guesses), picture.seconds)
 
 
-def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Guess]:
+def is_for_one(size: tuple[int, int]) -> bool:
+    """Whether a picture, of that width and height, is so small and narrow that it seldom shows a number."""
+    width, height = size
+    return max(size) <= _SMALL_SIDE and width < _NUMBER * height
+
+
+def find_guesses(picture: Picture, keep_stages: bool = False) -> list[Guess]:
     """Return what a picture may show if its ink is dark, and if it is light; nothing if there is no ink."""
+    fine = picture.fine
     if fine.shape[:2] == (SIDE, SIDE):
         untouched = as_in_mnist(to_grey(fine))
         if untouched is not None:
             digit = DigitImage(untouched, ink_box(untouched > 0))
             way = Way(0, 0, (), digit.box, 0.0, is_seamed=False, is_part=False)
             return [Guess(0.0, (1,), (Candidate(0, way, digit),), {})]
-    found = search_sheet(fine, page)
+    found = search_sheet(picture)
     # What is in a box drawn round digits is no blob with holes in the shape of digits.
     boxed = [one for one in found if one.layout.boxes]
     found = boxed if boxed and likeliest(boxed) > likeliest(found) - _LESS_LIKELY else found
@@ -161,53 +159,53 @@ def find_guesses(fine: Pixels, page: Page, keep_stages: bool = False) -> list[Gu
     most = max((one.contrast for one in likely), default=1.0)
     clearest = [one for one in likely if one.contrast > _FAINTER * most]
     longest = max((stroke_length(one.layout) for one in clearest), default=1.0)
-    if max(page.size) <= TINY:
+    if max(picture.size) <= TINY:
         found = [charge_unread(one, all_ink(one), _UNREAD_TINY) for one in found]
     guesses = []
     for one, may_touch in zip(found, is_likely):
         share = min(1.0, one.contrast / most) * min(1.0, max(_SHORTEST, stroke_length(one.layout) / longest))
         likelihood = one.likelihood + 0.5 * float(np.log(share))
-        most_parted = MOST_PARTED if may_touch and not page.is_for_one else 0
-        guess = to_guess(one, likelihood, page, most_parted, keep_stages)
+        most_parted = MOST_PARTED if may_touch and not is_for_one(picture.size) else 0
+        guess = to_guess(one, likelihood, picture, most_parted, keep_stages)
         if keep_stages and one.fine is not fine:
             guess = guess._replace(stages={"prepared": one.fine, **guess.stages})
         guesses.append(guess)
     return guesses
 
 
-def search_sheet(fine: Pixels, page: Page) -> list[Found]:
+def search_sheet(picture: Picture) -> list[Found]:
     """Return the ink of a picture; of one that shows a sheet on a desk, without the desk.
 
     If there is nothing like writing on the sheet, it may be ink itself, and the whole picture is searched. So
     may a scrap of paper be, and is searched beside it.
     """
-    with page.stage("sheet"):
-        bare = cover_desk(fine)
+    with picture.stage("sheet"):
+        bare = cover_desk(picture.fine)
     if bare is not None:
-        found = search_polarities(bare, page)
+        found = search_polarities(replace(picture, fine=bare))
         if likeliest(found) >= DOUBTFUL:
             return found
-    found = search_polarities(fine, page)
+    found = search_polarities(picture)
     # In small pictures, the holes of thick digits are as likely.
-    return found if max(page.size) <= SMALL else found_on_scrap(found, fine, page)
+    return found if max(picture.size) <= SMALL else found_on_scrap(found, picture)
 
 
-def found_on_scrap(found: list[Found], fine: Pixels, page: Page) -> list[Found]:
+def found_on_scrap(found: list[Found], picture: Picture) -> list[Found]:
     """Return the ink of a picture with that on a scrap of paper that was taken for ink, if there is one.
 
     Then the scrap itself is less likely to be ink. What is straight does not count: it may be the hole of a
     thick zero.
     """
     least = likeliest(found) - _LESS_LIKELY
-    with page.stage("sheet"):
+    with picture.stage("sheet"):
         may_be = [one.likelihood > least and not is_paper(writing(one.layout)) for one in found]
         scraps = [find_scrap(one.layout, all_ink(one)) if so else None for one, so in zip(found, may_be)]
         scrap = next((scrap for scrap in scraps if scrap is not None), None)
-        bare = None if scrap is None else leave_only(scrap, fine)
+        bare = None if scrap is None else leave_only(scrap, picture.fine)
     if scrap is None or bare is None:
         return found
-    within = replace(page, sheet=to_box(ink_box(scrap), scrap.shape, page.size))
-    on_scrap = search_polarities(bare, within)
+    sheet = to_box(ink_box(scrap), scrap.shape, picture.size)
+    on_scrap = search_polarities(replace(picture, fine=bare, sheet=sheet))
     on_scrap = [one for one in on_scrap if one.likelihood > DOUBTFUL and is_crooked(one.layout.main)]
     if not on_scrap:
         return found
@@ -220,28 +218,28 @@ def is_crooked(piece: Piece) -> bool:
     return piece.length > _CROOKED * piece.diagonal
 
 
-def search_polarities(fine: Pixels, page: Page) -> list[Found]:
+def search_polarities(picture: Picture) -> list[Found]:
     """Return the ink of a picture in one polarity or in both.
 
     Ink is searched for in the picture reduced, its channels aligned, and, if it is grainy or dithered,
     smoothed; small digits are cut out of it as it was.
     """
-    with page.stage("reduce"):
-        fine = align_channels(fine)
-        working = reduce_to(fine, WORKING_SIDE)
-        working = without_grain(working) if max(page.size) > SMALL else without_dithering(working)
+    with picture.stage("reduce"):
+        picture = replace(picture, fine=align_channels(picture.fine))
+        working = reduce_to(picture.fine, WORKING_SIDE)
+        working = without_grain(working) if max(picture.size) > SMALL else without_dithering(working)
     searched: list[tuple[bool, list[Found]]] = []
     for light_on_dark in (False, True):
-        is_even = is_on_even_paper(working, light_on_dark, page)
-        found = search_all(working, light_on_dark, is_even, page)
+        is_even = is_on_even_paper(working, light_on_dark, picture)
+        found = search_all(working, light_on_dark, is_even, picture)
         searched.append((is_even, found))
         # In a small picture or a dark one, crumbs of the paper may look like writing.
         is_sheet = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
         if is_sheet and likeliest(found) > DOUBTFUL:
             break
-    price = _UNEVEN if max(page.size) <= SMALL and any(is_even for is_even, _ in searched) else 0.0
+    price = _UNEVEN if max(picture.size) <= SMALL and any(is_even for is_even, _ in searched) else 0.0
     return [
-        one._replace(likelihood=one.likelihood - (0.0 if is_even else price), fine=fine)
+        one._replace(likelihood=one.likelihood - (0.0 if is_even else price))
         for is_even, found in searched
         for one in found
     ]
@@ -253,7 +251,7 @@ def is_mostly_light(pixels: Pixels) -> bool:
     return bool(middle > (dark + light) / 2)
 
 
-def to_guess(found: Found, likelihood: float, page: Page, most_parted: int, keep_stages: bool) -> Guess:
+def to_guess(found: Found, likelihood: float, picture: Picture, most_parted: int, keep_stages: bool) -> Guess:
     """Return what the recogniser needs of the ink found: an image for each digit it may be read as."""
     parts, labels = part(found.layout.lines, found.layout.labels, most_parted)
     found = found._replace(layout=replace(found.layout, labels=labels))
@@ -266,8 +264,8 @@ def to_guess(found: Found, likelihood: float, page: Page, most_parted: int, keep
             "without lines": np.clip(found.density, 0, 1),
             "pieces": labels,
         }
-    with page.stage("normalise"):
-        candidates = tuple(find_candidates(found, parts, page.size))
+    with picture.stage("normalise"):
+        candidates = tuple(find_candidates(found, parts, picture.size))
     lines = tuple(sum(map(len, line)) for line in parts)
     return Guess(likelihood, lines, candidates, stages)
 

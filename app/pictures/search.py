@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.cell import without_cell_lines
+from app.pictures.found import Found, Picture, all_ink, charge_unread, likeliest, strokes_of
 from app.pictures.ink import (
     HIGH,
     LOW,
     Ink,
-    even_paper,
     find_ink,
     find_strokes,
     full_density,
     has_curved_paper,
     has_even_paper,
-    split_levels,
 )
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
-from app.pictures.layout import Box, Layout, Piece, find_layout, find_pieces, is_soft, join, sharpness, spans
+from app.pictures.layout import Layout, Piece, find_layout
 from app.pictures.lines import remove_lines
-from app.pictures.normalise import Density, ink_box
+from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
 from app.pictures.outlined import fill_outlines
+from app.pictures.shade import is_even_ink, shadow_on_ink, split_shade
 from app.pictures.tiles import join_tiles
+from app.pictures.tones import darker_ink
+from app.pictures.whole import take_all, with_whole
 
 DOUBTFUL = -0.2
 """The likelihood below which another way to see a picture is tried."""
@@ -43,15 +39,11 @@ _FAINT = 0.8
 # A picture of fewer pixels to its longer side whose paper is even seldom shows a desk or a shadow.
 _FLAT_PICTURE = 600
 
-# Whether a large picture's paper is even is told in one with a longest side of so many pixels; by what factor
-# the darkest of even ink is darker than most of it, at most, and if it is blurred; and which share of the
-# frame, and of each of its sides, a digit that is cut out along its edges may cover.
-_COARSE, _EVENLY_DARK, _BLURRED = 300, 1.3, 1.5
-_CUT_OUT, _CUT_OUT_SIDE = 0.4, 0.75
+# Whether a large picture's paper is even is told in one with a longest side of so many pixels.
+_COARSE = 300
 
-# What reaches all sides of the picture is no digit but a frame if there is other ink of at least such a share
-# of its length, and what reaches two is a fold or a pen: the scraps of a digit are shorter.
-_BESIDE, _BESIDE_FOLD = 0.3, 0.12
+# The share of the frame that a digit which is cut out along its edges may cover.
+_CUT_OUT = 0.4
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, if some of it is taken
 # for a shadow, and if the broad parts of it are taken for a desk.
@@ -61,81 +53,11 @@ _SCATTERED, _SHADOWED, _PARED = -0.3, -0.3, -0.3
 # which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
 _THICK, _THIN = 0.4, 0.15
 
-# How likely a picture that one digit fills holds it and nothing else, and what is taken off for each side but
-# one along which there is a line.
-_AS_IT_IS, _FRAMED = -0.6, 0.5
+# What is taken off the likelihood if all that is read may be a shadow, for less of it less.
+_SHADY = 0.6
 
-# What is taken off the likelihood if all ink is left unread, for less of it less, where one digit may fill
-# the picture, or a shadow may be ink.
-_UNREAD = 3.0
-
-# The share of the picture's longer side that a digit cut out along its edges still takes without its bar.
-_MOST = 0.75
-
-# How broad a shadow is at least that takes a part of the picture, as a share of its shorter side, and the
-# pixels of its edge; and what is taken off the likelihood if all that is read may be one.
-_SHADE, _SOFT_EDGE, _SHADY = 0.3, 2, 0.6
-
-# A broad stroke may be a shadow: how broad at least, as a share of the picture's shorter side; how dark the
-# strokes in it are at least, and what is taken off, in units of its own density; shares of its area; and the
-# density below which it is no blurred ink.
-_BROAD, _IN_SHADOW, _SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 1.25, 0.005, 0.3
-_PALE = 0.45
-
-# Ink is in two tones if they explain so much of the variance along the middle of its strokes, the pale one
-# has at most this share of the dark one's density, and the dark one this share of that middle at least, being
-# no speck, and of the length of all at most. A digit beside it is as long, to within a factor.
-_TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _ALIKE = 0.9, 0.6, 0.06, 0.7, 1.8
-
-
-@dataclass
-class Picture:
-    """A picture that is searched."""
-
-    size: tuple[int, int]
-    """Width and height of the upright picture."""
-
-    sheet: Optional[Box] = None
-    """Where in it the scrap of paper is, if all the rest has been left out."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    """The time that each stage took."""
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes to a stage's."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-class Found(NamedTuple):
-    """The ink of a picture, sorted out."""
-
-    ink: Ink
-    density: Density
-    """Without printed lines, 1 for full ink."""
-
-    full: float
-    """The density, as in `ink`, that became 1."""
-
-    layout: Layout
-    contrast: float
-    """Of the edges of the strokes, in levels of grey: at least 1."""
-
-    likelihood: float
-    """How much the ink looks like writing: see `judge`."""
-
-    is_in_shadow: bool = False
-    """Whether it was found in a shadow, whose density is taken off."""
-
-    fine: Pixels = np.empty((0, 0, 1), np.uint8)
-    """The picture that it was found in, before it was reduced; empty while it is searched."""
-
-
-def likeliest(found: Sequence[Found]) -> float:
-    """Return the likelihood of the likeliest; minus infinity if there is none."""
-    return max((one.likelihood for one in found), default=-math.inf)
+# What is taken off where a shadow lies on ink, in units of the shadow's own density.
+_SHADOW = 1.25
 
 
 def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Picture) -> list[Found]:
@@ -155,7 +77,7 @@ def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Pic
     if not shade.any():
         return even
     found = search_narrow(working, light_on_dark, picture)
-    narrow = [charge_unread(one, strokes, _UNREAD) for one in found]
+    narrow = [charge_unread(one, strokes) for one in found]
     return narrow + [charge_shade(one, shade) for one in even]
 
 
@@ -234,7 +156,7 @@ def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
             return []
     ink = time_ink(working, light_on_dark, None, picture, is_curved=True)
     found = search(ink, working, _THICK, picture)
-    return found if is_small else [charge_unread(one, all_ink(one), _UNREAD) for one in found]
+    return found if is_small else [charge_unread(one, all_ink(one)) for one in found]
 
 
 def time_ink(
@@ -332,7 +254,7 @@ def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[
         return []
     with sight.picture.stage("judge"):
         contrast, likelihood = judge(layout, density, sight.grey)
-    return [Found(sight.ink, density, full, layout, contrast, likelihood + price)]
+    return [Found(sight.ink, density, full, layout, contrast, likelihood + price, sight.picture.fine)]
 
 
 def remove_lines_from(picture: Picture, density: Density, low: float) -> Density:
@@ -352,50 +274,6 @@ def without(where: NDArray[np.bool_], density: Density) -> Density:
     return np.where(is_near, np.float32(0), density).astype(np.float32)
 
 
-class Darker(NamedTuple):
-    """The darker one of two tones of ink."""
-
-    density: Density
-    """1 for full ink of that tone."""
-
-    full: float
-    """The density that became 1."""
-
-
-def darker_ink(layout: Layout, density: Density, noise: float) -> Optional[Darker]:
-    """Return only the darker ink if the longest of the writing is in two tones, else None.
-
-    A digit in ink upon faint lines is so, or upon the rim of a stain; with a line across the picture, all of
-    the writing. It is smaller than all of it, as the strokes of a dry pen, pale in places, are not. A pale
-    digit that touches a dark one is told by being bent, of about its size, and not cut by the frame.
-    """
-    square = np.ones((3, 3), np.uint8)
-    is_crossed = any(spans(piece, density.shape) for line in layout.lines for piece in line)
-    piece = layout.whole if is_crossed else layout.main
-    own = np.isin(layout.labels, piece.labels)
-    crests = density[own & (density >= cv2.dilate(density, square))]
-    if not crests.size:
-        return None
-    levels = np.clip(100 * crests, 0, 255).astype(np.uint8).reshape(-1, 1, 1)
-    is_dark, explained = split_levels(levels)
-    if explained < _TWO_TONES:
-        return None
-    dark, pale = float(crests[is_dark[:, 0]].mean()), float(crests[~is_dark[:, 0]].mean())
-    if pale > _PALE_TONE * dark or is_dark.mean() < _SPECK:
-        return None
-    is_darker = density > (dark + pale) / 2
-    left, top, right, bottom = ink_box(is_darker & own)
-    side = max(right - left, bottom - top)
-    is_near = cv2.dilate(is_darker.astype(np.uint8), square, iterations=2) > 0
-    _, rest = find_pieces(own & ~is_near, density)
-    is_digit = [one.is_bent and not one.touches and side / _ALIKE < one.side < _ALIKE * side for one in rest]
-    if side > _SMALLER * piece.side or any(is_digit):
-        return None
-    darker = np.where(is_near, density, np.float32(0))
-    full = full_density(darker, noise)
-    return Darker((darker / np.float32(full)).astype(np.float32), full)
-
-
 def as_one_digit(found: Found, whole: Piece) -> Found:
     """Return the same ink, all of it taken for one digit in scattered pieces: seldom so."""
     layout = Layout(found.layout.labels, ((whole,),), found.layout.clutter)
@@ -407,139 +285,12 @@ def is_all_clutter(layout: Layout) -> bool:
     return set(layout.whole.labels) <= set(layout.clutter)
 
 
-def shadow_on_ink(layout: Layout, density: Density) -> float:
-    """Return the density of the longest of the writing if it is a shadow, and 0 if it is none.
-
-    A shadow is broad, soft, and has darker strokes in it, which are the ink.
-    """
-    main = layout.main
-    if main.width < _BROAD * min(density.shape) or not is_soft(sharpness(layout.labels, density, main)):
-        return 0.0
-    own = density[np.isin(layout.labels, main.labels)]
-    middle = float(np.median(own))
-    # Of what is blurred, half is less than full ink, too, but not much less.
-    shadow = middle if middle < _PALE else 1.0
-    return shadow if _LEAST_IN < (own > _IN_SHADOW * shadow).mean() < _MOST_IN else 0.0
-
-
-def take_all(ink: Ink, working: Pixels, picture: Picture) -> list[Found]:
-    """Return all ink of a picture as one digit, if it fills the picture: one cut out along its edges."""
-    full = full_density(ink.density, ink.floor)
-    if full == 0:
-        return []
-    density = ink.density / np.float32(full)
-    with picture.stage("layout"):
-        labels, pieces = find_pieces(find_strokes(density, 0), density)
-        positive = 255 - working if ink.light_on_dark else working
-        if not pieces or not is_cut_out(pieces, labels > 0, positive):
-            return []
-        layout = Layout(labels, ((join(pieces),),), ())
-        # All of it that is paler is no part of one digit.
-        darker = darker_ink(layout, density, ink.floor / full)
-        if darker is not None:
-            density, full = darker.density, full * darker.full
-            labels, pieces = find_pieces(find_strokes(density, 0), density)
-            layout = Layout(labels, ((join(pieces),),), ())
-    contrast = float(working.max()) - float(working.min())
-    likelihood = _AS_IT_IS - float((density > HIGH).mean())
-    # The lines of a table fill the picture, too.
-    likelihood -= _FRAMED * max(0, len(without_cell_lines(density, LOW)[1]) - 1)
-    return [Found(ink, density, full, layout, contrast, likelihood)]
-
-
-def with_whole(found: list[Found], whole: list[Found]) -> list[Found]:
-    """Return the ways to see a picture together.
-
-    If all of it may be one digit, others that nearly fill it are less likely for what they leave unread.
-    """
-    if whole:
-        found = [charge_unread(one, all_ink(one), _UNREAD) if nearly_fills(one) else one for one in found]
-    return found + whole
-
-
-def is_cut_out(pieces: Sequence[Piece], ink: NDArray[np.bool_], positive: Pixels) -> bool:
-    """Whether all ink, the longest piece first, may be one digit cut out along its edges.
-
-    It reaches all four sides of the picture, or nearly, in a small one at least two opposite ones. So do
-    shadows and desks, but in tiny pictures: what reaches four sides and is broad is one, and what reaches two
-    if it has darker ink in it, or takes up a side. With a digit beside it, it is a frame, a fold or a pen.
-    """
-    if is_accompanied(pieces, _BESIDE):
-        return False
-    left, top, right, bottom = pieces[0].box
-    height, width = ink.shape
-    near = 1 + 0.02 * max(ink.shape)
-    across, down = max(left, width - right), max(top, height - bottom)
-    if max(ink.shape) <= TINY:
-        return bool(min(across, down) <= near)
-    if max(across, down) <= near:
-        return not split_shade(ink)[0].any()
-    covered = max(float(side.mean()) for side in (ink[0], ink[-1], ink[:, 0], ink[:, -1]))
-    is_narrow = max(ink.shape) <= SMALL and min(across, down) <= near and covered < _CUT_OUT_SIDE
-    return bool(is_narrow and not is_accompanied(pieces, _BESIDE_FOLD) and is_even_ink(positive, _BLURRED))
-
-
-def nearly_fills(found: Found) -> bool:
-    """Whether the writing is nearly as long as the picture: a digit that touches a line may be shorter."""
-    return bool(found.layout.whole.side >= _MOST * max(found.layout.labels.shape))
-
-
-def is_accompanied(pieces: Sequence[Piece], least: float) -> bool:
-    """Whether beside the longest piece there is another of at least such a share of its length."""
-    return any(piece.side > least * pieces[0].side for piece in pieces[1:])
-
-
 def is_alone(found: Found) -> bool:
     """Whether there is nothing along the frame: no desk, no shadow."""
     return not found.layout.clutter and found.layout.main.touches == 0
-
-
-def is_even_ink(pixels: Pixels, most: float = _EVENLY_DARK) -> bool:
-    """Whether what is darker than even paper is all about as dark: where there is a shadow, ink is darker.
-
-    The darkest is at most `most` times as dark as the median.
-    """
-    paper = even_paper(pixels)
-    missing = np.max(cv2.subtract(paper, pixels).reshape(paper.shape), axis=2)
-    _, dark = cv2.threshold(missing, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    if not dark.any():
-        return False
-    middle, darkest = np.quantile(missing[dark > 0] / paper.max(axis=2)[dark > 0], (0.5, 0.99))
-    return bool(darkest < most * middle)
-
-
-def split_shade(ink: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where ink is as broad as a shadow or a desk, and where it is not, all bool [height, width]."""
-    radius = _SHADE / 2 * min(ink.shape)
-    margin = math.ceil(radius)
-    # What lies along the frame goes on beyond it, however thin it is inside.
-    beyond = np.pad(ink.astype(np.uint8), margin, mode="edge")
-    is_core = cv2.distanceTransform(beyond, cv2.DIST_L2, 5) >= radius
-    if not is_core.any():
-        return np.zeros_like(ink), ink
-    from_core = cv2.distanceTransform((~is_core).astype(np.uint8), cv2.DIST_L2, 5)
-    is_broad = from_core[margin:-margin, margin:-margin] <= radius + _SOFT_EDGE
-    return ink & is_broad, ink & ~is_broad
-
-
-def charge_unread(found: Found, ink: NDArray[np.bool_], most: float) -> Found:
-    """Return what is less likely, by up to `most`, the more of the ink given and its own it leaves unread."""
-    own = writing(found.layout)
-    unread = float((ink & ~own).sum()) / max(1, int((ink | own).sum()))
-    return found._replace(likelihood=found.likelihood - most * unread)
 
 
 def charge_shade(found: Found, shade: NDArray[np.bool_]) -> Found:
     """Return ink that is less likely the more of it may be a shadow or a desk."""
     own = writing(found.layout)
     return found._replace(likelihood=found.likelihood - _SHADY * float(shade[own].mean()))
-
-
-def all_ink(found: Found) -> NDArray[np.bool_]:
-    """Return where ink is, whatever became of it, bool [height, width]."""
-    return strokes_of(found.ink, found.full)
-
-
-def strokes_of(ink: Ink, full: float) -> NDArray[np.bool_]:
-    """Return where ink is if it has that density where it is full, bool [height, width]."""
-    return find_strokes(ink.density / np.float32(full), ink.floor / full)
