@@ -29,7 +29,7 @@ class CommandParser(argparse.ArgumentParser):
 def run_command(main: Callable[[], int]) -> None:
     """Run `main` and leave the process with its exit code.
 
-    A `UserError` becomes one line on standard error; Ctrl-C ends with 130; a reader that closes the pipe
+    A `UserError` becomes one line on standard error (a few if a download failed); Ctrl-C ends with 130; a reader that closes the pipe
     (`| head`) ends the program quietly. What the system refuses (a full disk, say) is one line, too. After a
     wrong guess at the BLAS path the program starts again without one. Any other exception is a bug and keeps
     its traceback.
@@ -47,7 +47,7 @@ def run_command(main: Callable[[], int]) -> None:
         say(f"note: {error}; starting again with that")
         start_anew_without_blas_path()
     except UserError as error:
-        say(f"error: {printable(str(error))}")
+        say("error: " + "\n".join(map(printable, error.lines)))
         code = error.exit_code
     except KeyboardInterrupt:
         say("interrupted")

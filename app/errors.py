@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -9,6 +10,10 @@ class UserError(Exception):
     """A fault in what the program was given; the message names the file or option and the reason."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lines: tuple[str, ...] = (message,)
 
 
 class UsageError(UserError):
@@ -37,12 +42,13 @@ class DownloadError(DataError):
     """Data cannot be downloaded; the message lists what was tried.
 
     Args:
-        message: all of it, in several lines.
+        message: in one line, or in several.
         reason: in a few words.
     """
 
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: Sequence[str], reason: str) -> None:
+        super().__init__("\n".join(message))
+        self.lines = tuple(message)
         self.reason = reason
 
 

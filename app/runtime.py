@@ -258,8 +258,11 @@ def check_products() -> float:
 
 
 def data_directories(data_dir: Optional[str]) -> list[Path]:
-    """Return the folders to look for MNIST in: `data_dir`, `MNIST_DATA_DIR`, the repository's `data`."""
-    candidates = [data_dir, os.environ.get("MNIST_DATA_DIR"), str(REPOSITORY / "data")]
+    """Return the folders to look for MNIST in: `data_dir`, or else `MNIST_DATA_DIR`, the repository's `data`.
+
+    Who names a folder means that one: MNIST from elsewhere in its place would hide a slip of the pen.
+    """
+    candidates = [data_dir] if data_dir else [os.environ.get("MNIST_DATA_DIR"), str(REPOSITORY / "data")]
     return list(dict.fromkeys(Path(candidate).expanduser() for candidate in candidates if candidate))
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
 import socket
 import subprocess
@@ -238,7 +239,7 @@ def test_the_last_error_lists_every_mirror_with_its_reason(
         with pytest.raises(DataError) as caught:
             download_mnist(tmp_path / "new", mirrors=mirrors, files=published, timeout=0.3)
     first, *reasons, advice = str(caught.value).splitlines()
-    assert "t10k-labels-idx1-ubyte.gz could not be downloaded" in first
+    assert "t10k-labels-idx1-ubyte.gz is not in " in first
     assert [line.split(": ")[0].strip() for line in reasons] == mirrors
     for line, reason in zip(reasons, [*FAULTS.values(), "refused", "ValueError"]):
         assert reason in line
@@ -384,6 +385,24 @@ def test_the_command_fails_with_an_error_and_no_traceback(tmp_path: Path, digits
     assert result.stdout == ""
     assert result.stderr.startswith(f"error: {tmp_path / 't10k-labels-idx1-ubyte.gz'}: expected")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_is_named_is_not_passed_over(tmp_path: Path, digits_directory: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "app.datasets.mnist", "--data-dir", str(tmp_path / "a\nb")]
+        + ["--mirror", "http://127.0.0.1:9/"],
+        cwd=REPOSITORY,
+        env={**os.environ, "MNIST_DATA_DIR": str(digits_directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    first, mirror, advice = result.stderr.splitlines()
+    assert first.startswith(f"error: t10k-labels-idx1-ubyte.gz is not in {tmp_path}")
+    assert first.endswith("a\\nb and could not be downloaded from any mirror:")
+    assert mirror.startswith("  http://127.0.0.1:9/: ")
+    assert advice.startswith("Put train-images-idx3-ubyte.gz, ")
 
 
 def test_the_real_files_are_known(mnist_directory: Path) -> None:

@@ -149,11 +149,8 @@ console.run_command(main)
 
 def test_data_directories_are_in_the_stated_order(monkeypatch, tmp_path):
     monkeypatch.setenv("MNIST_DATA_DIR", str(tmp_path / "second"))
-    assert data_directories(str(tmp_path / "first")) == [
-        tmp_path / "first",
-        tmp_path / "second",
-        REPOSITORY / "data",
-    ]
+    assert data_directories(str(tmp_path / "first")) == [tmp_path / "first"]
+    assert data_directories(None) == [tmp_path / "second", REPOSITORY / "data"]
     monkeypatch.delenv("MNIST_DATA_DIR")
     assert data_directories(None) == [REPOSITORY / "data"]
 

@@ -229,21 +229,19 @@ def _store(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = f"{path.parent}: cannot be made a folder ({error.strerror or error})"
-        raise DownloadError(reason, reason) from error
+        raise DownloadError([reason], reason) from error
     write_atomically(path, content)
 
 
 def _describe_failure(
     directory: Path, name: str, files: Mapping[str, PublishedFile], faults: Mapping[str, str]
-) -> str:
-    return "\n".join(
-        [
-            f"{name} could not be downloaded from any mirror:",
-            *(f"  {mirror}: {reason}" for mirror, reason in faults.items()),
-            f"Put {', '.join(files)} into {directory} by hand, or name the folder that has them "
-            "with --data-dir or MNIST_DATA_DIR.",
-        ]
-    )
+) -> list[str]:
+    return [
+        f"{name} is not in {directory} and could not be downloaded from any mirror:",
+        *(f"  {mirror}: {reason}" for mirror, reason in faults.items()),
+        f"Put {', '.join(files)} into {directory} by hand, or name the folder that has them "
+        "with --data-dir or MNIST_DATA_DIR.",
+    ]
 
 
 def _download(url: str, published: PublishedFile, timeout: float, time_limit: float) -> bytes:
@@ -382,9 +380,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = CommandParser(
         prog="python -m app.datasets.mnist",
         description="Find MNIST, or download it, verify it and describe it.",
-        epilog="Looks in --data-dir, then in MNIST_DATA_DIR, then in data/ of the repository.",
+        epilog="Looks in --data-dir; if it is not given, in MNIST_DATA_DIR, then in data/ of the repository.",
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="look here first, and download to here")
+    parser.add_argument("--data-dir", metavar="DIR", help="look here, and download to here")
     parser.add_argument(
         "--mirror",
         metavar="URL",

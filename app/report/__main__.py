@@ -62,6 +62,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if options.data_dir or options.data or options.dataset:
         dataset = options.dataset or "mnist"
         config = replace(config, data_dir=options.data_dir, data=options.data, dataset=dataset)
+    elif config.data_dir and not Path(config.data_dir).is_dir():
+        # It was on another machine, or is gone. The checksum tells whether the data found are the same.
+        config = replace(config, data_dir=None)
     data = load_data(config)
     if len(checkpoints) > 1:
         _report_ensemble(checkpoints, data, options.out)
