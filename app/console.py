@@ -29,10 +29,10 @@ class CommandParser(argparse.ArgumentParser):
 def run_command(main: Callable[[], int]) -> None:
     """Run `main` and leave the process with its exit code.
 
-    A `UserError` becomes one line on standard error (a few if a download failed); Ctrl-C ends with 130; a reader that closes the pipe
-    (`| head`) ends the program quietly. What the system refuses (a full disk, say) is one line, too. After a
-    wrong guess at the BLAS path the program starts again without one. Any other exception is a bug and keeps
-    its traceback.
+    A `UserError` becomes one line on standard error (a few if a download failed); Ctrl-C ends with 130; a
+    reader that closes the pipe (`| head`) ends the program quietly. What the system refuses (a full disk,
+    say) is one line, too. After a wrong guess at the BLAS path the program starts again without one. Any
+    other exception is a bug and keeps its traceback.
     """
     # A stream that was closed before the start is None.
     for name in ("stdout", "stderr"):

@@ -388,9 +388,9 @@ def test_the_command_fails_with_an_error_and_no_traceback(tmp_path: Path, digits
 
 
 def test_a_folder_that_is_named_is_not_passed_over(tmp_path: Path, digits_directory: Path) -> None:
+    options = ["--data-dir", str(tmp_path / "a\nb"), "--mirror", "http://127.0.0.1:9/"]
     result = subprocess.run(
-        [sys.executable, "-m", "app.datasets.mnist", "--data-dir", str(tmp_path / "a\nb")]
-        + ["--mirror", "http://127.0.0.1:9/"],
+        [sys.executable, "-m", "app.datasets.mnist", *options],
         cwd=REPOSITORY,
         env={**os.environ, "MNIST_DATA_DIR": str(digits_directory)},
         capture_output=True,

@@ -22,6 +22,7 @@ from PIL import Image
 from app.checkpoint import Checkpoint, get_state, load_checkpoint, save_checkpoint
 from app.config import TrainConfig
 from app.datasets import DataSet, Digits, split
+from app.datasets.strokes import make_extra_strokes
 from app.errors import CheckpointError, FileError, UsageError
 from app.evaluation import evaluate, softmax
 from app.models import TwoConvNet, compute_logits
@@ -400,10 +401,11 @@ def test_command_names_a_configuration_that_it_cannot_use(
         main([str(tmp_path), "--data-dir", str(digits_directory)])
 
 
-def save_network(path: Path, seed: int, data: DataSet, validation_size: int) -> Path:
+def save_network(path: Path, seed: int, data: DataSet, validation_size: int, extra_strokes: int = 0) -> Path:
     paddle.seed(seed)
     network = TwoConvNet((2, 2), 3)
-    config = TrainConfig(validation_size=validation_size).to_json()
+    data = replace(data, extra=make_extra_strokes(extra_strokes))
+    config = TrainConfig(validation_size=validation_size, extra_strokes=extra_strokes).to_json()
     metadata = {"config": config, "data": {"checksum": data.checksum()}, "network": network.architecture}
     save_checkpoint(path, get_state(network), metadata)
     return path
@@ -431,9 +433,38 @@ def test_several_runs_are_evaluated_with_the_mean_of_their_probabilities(
             assert found[part]["correct"] == (expected.argmax(1) == labels).sum()
             loss = -np.log(expected[np.arange(len(labels)), labels]).mean()
             assert found[part]["loss"] == pytest.approx(loss)
-    lines = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == f"figures: {tmp_path / 'out' / 'ensemble.json'}"
     assert [line.partition(": ")[0] for line in lines] == [*map(str, paths), "average of 3"]
     assert lines[-1].endswith(f"({content['average']['test']['correct']}/200)")
+
+
+@pytest.mark.parametrize("sizes", [((90, 0), (40, 7)), ((40, 7), (90, 0))])
+def test_extra_strokes_do_not_hide_what_a_network_was_trained_on(
+    sizes: tuple[tuple[int, int], ...],
+    digits: DataSet,
+    digits_directory: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = [save_network(tmp_path / f"{one[0]}.pdparams", 1, digits, *one) for one in sizes]
+    assert main([*map(str, paths), "--data-dir", str(digits_directory)]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert all("/40), test accuracy: " in line for line in said.out.splitlines())
+
+
+def test_what_was_trained_on_other_data_is_named(
+    digits: DataSet, digits_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = replace(digits, train=Digits(*(array[:500] for array in digits.train)))
+    paths = [save_network(tmp_path / f"{data is part}.pdparams", 1, data, 50) for data in (digits, part)]
+    doubt = "trained on other data, unnamed; it may have been trained on some of these digits"
+    note = f"note: {paths[1]}: {doubt}\n"
+    assert main([*map(str, paths), "--data-dir", str(digits_directory)]) == 0
+    assert capsys.readouterr().err == note
+    assert main([str(paths[1]), "--data-dir", str(digits_directory)]) == 0
+    assert capsys.readouterr().err == note
 
 
 def test_a_run_that_is_given_twice_is_refused(

@@ -43,10 +43,7 @@ def load_data(
         DataError, FileError: it cannot be had, or a file is malformed.
     """
     data = _load(config, mirrors, patience)
-    if config.extra_strokes:
-        extra = strokes.make_strokes(config.extra_strokes, strokes.EXTRA_SEED, evenly=True)
-        data = dataclasses.replace(data, extra=extra)
-    return data
+    return dataclasses.replace(data, extra=strokes.make_extra_strokes(config.extra_strokes))
 
 
 def _load(config: TrainConfig, mirrors: Sequence[str], patience: float) -> DataSet:

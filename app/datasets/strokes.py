@@ -386,6 +386,11 @@ def make_strokes(count: int, seed: int, evenly: bool = False) -> Digits:
     return Digits(images, labels)
 
 
+def make_extra_strokes(count: int) -> Optional[Digits]:
+    """Return `count` digits to mix into another data set; None for 0. No image is in this one, too."""
+    return make_strokes(count, EXTRA_SEED, evenly=True) if count else None
+
+
 def _make_block(random: _Random, evenly: bool) -> Digits:
     skeletons = _skeletons()
     shares = [skeleton.share for skeleton in skeletons]

@@ -14,7 +14,7 @@ from app.datasets import DataSet
 from app.errors import CheckpointError
 from app.evaluation import Evaluation
 from app.files import make_directory, write_atomically, write_json
-from app.report.findings import Findings, examine
+from app.report.findings import Findings, describe_doubt, examine
 
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
@@ -28,6 +28,9 @@ class Report:
 
     validation: Optional[Evaluation]
     test: Evaluation
+    doubt: str
+    """Why the validation digits may be known to the network; empty if they are not."""
+
     html: Path
 
 
@@ -65,7 +68,8 @@ def write_report(
         write_atomically(out_dir / "figures" / f"{name}.png", png)
     write_atomically(out_dir / "report.html", page.encode())
     write_json(out_dir / "report.json", content)
-    return Report(findings.validation, findings.test, out_dir / "report.html")
+    doubt = describe_doubt(checkpoint, findings.is_training_data)
+    return Report(findings.validation, findings.test, doubt, out_dir / "report.html")
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Optional
 
 from app import runtime
 from app.config import DATASETS
-from app.console import CommandParser, run_command
+from app.console import CommandParser, printable, run_command, say
 from app.errors import UsageError
 from app.evaluation import Evaluation, format_accuracy
 from app.files import make_directory, write_json
@@ -78,6 +78,7 @@ def _report_one(checkpoint: Checkpoint, data: DataSet, run: Path, out: Optional[
     out_dir = out or (run if run.is_dir() else path.with_name(f"{path.stem}-report"))
     history = read_history(path.with_name("metrics.jsonl"))
     report = write_report(checkpoint, data, out_dir, history)
+    _say_doubts([path], [report.doubt])
     sys.stdout.write(
         f"validation accuracy{data.qualification}: {_accuracy(report.validation)}\n"
         f"test accuracy{data.qualification}: {_accuracy(report.test)}\n"
@@ -88,6 +89,7 @@ def _report_one(checkpoint: Checkpoint, data: DataSet, run: Path, out: Optional[
 def _report_ensemble(checkpoints: Sequence[Checkpoint], data: DataSet, out: Optional[Path]) -> None:
     ensemble = examine_ensemble(checkpoints, data)
     names = [str(checkpoint.path) for checkpoint in checkpoints]
+    _say_doubts([checkpoint.path for checkpoint in checkpoints], ensemble.doubts)
     for name, scores in zip([*names, f"average of {len(names)}"], [*ensemble.members, ensemble.average]):
         sys.stdout.write(
             f"{name}: validation accuracy{data.qualification}: {_accuracy(scores.validation)}, "
@@ -96,6 +98,13 @@ def _report_ensemble(checkpoints: Sequence[Checkpoint], data: DataSet, out: Opti
     if out is not None:
         make_directory(out)
         write_json(out / "ensemble.json", ensemble.to_json())
+        sys.stdout.write(f"figures: {out / 'ensemble.json'}\n")
+
+
+def _say_doubts(paths: Sequence[Path], doubts: Sequence[str]) -> None:
+    for path, doubt in zip(paths, doubts):
+        if doubt:
+            say(f"note: {printable(f'{path}: {doubt}')}")
 
 
 def _accuracy(evaluation: Optional[Evaluation]) -> str:

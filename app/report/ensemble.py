@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from app.datasets import DataSet, Digits, split
 from app.evaluation import Evaluation, average_probabilities, evaluate
-from app.report.findings import finite_logits, validation_size_for
+from app.report.findings import describe_doubt, finite_logits, validation_size_for, was_trained_on
 
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
@@ -28,6 +28,9 @@ class Ensemble:
     """Networks and what they come to together."""
 
     paths: list[str]
+    doubts: list[str]
+    """Why the validation digits may be known to each network, empty where they are not."""
+
     members: list[Scores]
     """Of each network alone, on the same digits."""
 
@@ -50,14 +53,15 @@ def examine_ensemble(checkpoints: Sequence[Checkpoint], data: DataSet) -> Ensemb
     """Evaluate the networks and the mean of their probabilities on the test digits of `data`.
 
     Validation is on the digits that none of the networks was trained on: all set the last ones apart, so
-    that these are as many as the fewest of them.
+    that these are as many as the fewest of them. Of a network that was trained on other data, it is not
+    known.
 
     Raises:
         CheckpointError: a recorded configuration is not usable, or a network's outputs are not finite.
         UsageError: a recorded validation size does not fit the data.
     """
-    checksum = data.checksum()
-    sizes = [validation_size_for(checkpoint, checksum) for checkpoint in checkpoints]
+    is_known = [was_trained_on(checkpoint, data) for checkpoint in checkpoints]
+    sizes = [validation_size_for(*pair) for pair in zip(checkpoints, is_known)]
     fewest = min(len(split(data, size).validation.labels) for size in sizes)
     digits = split(data, fewest)
     tests = _evaluate_all(checkpoints, digits.test)
@@ -65,7 +69,8 @@ def examine_ensemble(checkpoints: Sequence[Checkpoint], data: DataSet) -> Ensemb
     if fewest:
         validations = _evaluate_all(checkpoints, digits.validation)
     scores = [Scores(*pair) for pair in zip(validations, tests)]
-    return Ensemble([str(checkpoint.path) for checkpoint in checkpoints], scores[:-1], scores[-1])
+    doubts = [describe_doubt(*pair) for pair in zip(checkpoints, is_known)]
+    return Ensemble([str(checkpoint.path) for checkpoint in checkpoints], doubts, scores[:-1], scores[-1])
 
 
 def _evaluate_all(checkpoints: Sequence[Checkpoint], digits: Digits) -> list[Evaluation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.config import TrainConfig
 from app.datasets import DataSet, Digits, split
+from app.datasets.strokes import make_extra_strokes
 from app.errors import CheckpointError, UsageError
 from app.evaluation import Evaluation, evaluate, softmax
 
@@ -75,9 +76,8 @@ def examine(checkpoint: Checkpoint, data: DataSet, history: Sequence[Mapping[str
         CheckpointError: the recorded configuration is not usable, or the network's outputs are not finite.
         UsageError: the recorded validation size does not fit the data.
     """
-    checksum = data.checksum()
-    recorded = recorded_section(checkpoint, "data").get("checksum")
-    parts = split(data, validation_size_for(checkpoint, checksum))
+    is_training_data = was_trained_on(checkpoint, data)
+    parts = split(data, validation_size_for(checkpoint, is_training_data))
     test, test_mistakes = _score(checkpoint, parts.test)
     validation, mistakes = test, test_mistakes
     if len(parts.validation.labels):
@@ -87,8 +87,8 @@ def examine(checkpoint: Checkpoint, data: DataSet, history: Sequence[Mapping[str
         checkpoint=checkpoint,
         checkpoint_sha256=hashlib.sha256(checkpoint.path.read_bytes()).hexdigest(),
         data=data,
-        data_checksum=checksum,
-        is_training_data=None if recorded is None else recorded == checksum,
+        data_checksum=data.checksum(),
+        is_training_data=is_training_data,
         validation=validation if has_validation else None,
         test=test,
         examined_part="validation" if has_validation else "test",
@@ -100,13 +100,39 @@ def examine(checkpoint: Checkpoint, data: DataSet, history: Sequence[Mapping[str
     )
 
 
-def validation_size_for(checkpoint: Checkpoint, checksum: str) -> Optional[int]:
-    """Return how many digits of the data of this checksum `checkpoint` set apart, None for the usual share.
+def was_trained_on(checkpoint: Checkpoint, data: DataSet) -> Optional[bool]:
+    """Return whether `checkpoint` was trained on this data, whatever extra strokes; None if it is not known.
+
+    Raises:
+        CheckpointError: the recorded configuration is not usable.
+    """
+    recorded = recorded_section(checkpoint, "data").get("checksum")
+    if recorded is None:
+        return None
+    extra_strokes = recorded_config(checkpoint).extra_strokes
+    if extra_strokes != (0 if data.extra is None else len(data.extra.labels)):
+        # The checksum is of all that it was trained on.
+        data = replace(data, extra=make_extra_strokes(extra_strokes))
+    return bool(recorded == data.checksum())
+
+
+def validation_size_for(checkpoint: Checkpoint, is_training_data: Optional[bool]) -> Optional[int]:
+    """Return how many digits of its training data `checkpoint` set apart; of other data, the usual share.
 
     A validation size chosen for other data says nothing about this one.
     """
-    is_training_data = recorded_section(checkpoint, "data").get("checksum") == checksum
     return recorded_config(checkpoint).validation_size if is_training_data else None
+
+
+def describe_doubt(checkpoint: Checkpoint, is_training_data: Optional[bool]) -> str:
+    """Return why it is not known that the validation digits are new to `checkpoint`; empty if they are."""
+    if is_training_data:
+        return ""
+    if is_training_data is None:
+        return "nothing is recorded about what it was trained on; it may have been trained on these digits"
+    trained_on = recorded_section(checkpoint, "data")
+    name = trained_on.get("trained_on", trained_on.get("name", "unnamed"))
+    return f"trained on other data, {name}; it may have been trained on some of these digits"
 
 
 def finite_logits(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -111,7 +111,8 @@ def _render_warning(findings: Findings) -> str:
     else:
         title, trained_on = "Other data.", findings.section("data")
         text = (
-            f"This checkpoint was trained on other data: {trained_on.get('name', 'unnamed')} "
+            f"This checkpoint was trained on other data: "
+            f"{trained_on.get('trained_on', trained_on.get('name', 'unnamed'))} "
             f"(SHA-256 {trained_on.get('checksum')}), while this report is of {findings.data.name} "
             f"(SHA-256 {findings.data_checksum}). Whether the two share digits is not known."
         )
