@@ -90,6 +90,21 @@ def serialize(content: Any) -> bytes:
     return buffer.getvalue()
 
 
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of what a dict holds: text, arrays, and dicts of them, in any order."""
+    digest = hashlib.sha256()
+    for name, value in sorted(content.items()):
+        digest.update(f"{name}\n".encode())
+        if isinstance(value, Mapping):
+            digest.update(digest_of(value).encode())
+        elif isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype.str} {value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        else:
+            digest.update(str(value).encode())
+    return digest.hexdigest()
+
+
 def resolve_checkpoint(path: Path) -> Path:
     """Return the parameter file that `path` means: itself, or a run folder's best (else last) one.
 
@@ -138,7 +153,9 @@ def _read_description(path: Path) -> dict[str, Any]:
         return {}
     metadata = read_json(sidecar)
     if metadata.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
-        raise CheckpointError(f"{sidecar}: describes other parameters than those in {path.name}")
+        raise CheckpointError(
+            f"{path}: damaged, or {sidecar.name} beside it describes other parameters (another SHA-256)"
+        )
     return metadata
 
 
@@ -146,16 +163,21 @@ def _build_network(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str,
     if is_softmax_regression(shapes):
         return SoftmaxRegression()
     architecture = infer_architecture(shapes)
-    return build_columns(**architecture, downsampling=_downsampling(metadata, architecture))
-
-
-def _downsampling(metadata: Mapping[str, Any], architecture: Mapping[str, Any]) -> str:
-    network = metadata.get("network")
-    if isinstance(network, dict) and "downsampling" in network:
-        return str(network["downsampling"])
+    recorded = metadata.get("network")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    for name, value in architecture.items():
+        # JSON has lists in place of tuples.
+        own = list(value) if isinstance(value, tuple) else value
+        if recorded.get(name, own) != own:
+            found = f"{recorded[name]!a:.40}"
+            raise ValueError(f"the JSON file beside it has {found} for {name}, the parameters {own!a}")
+    if "downsampling" in recorded:
+        return build_columns(**architecture, downsampling=str(recorded["downsampling"]))
     if architecture["batch_norm"] or architecture["hidden"]:
-        raise ValueError("the JSON file beside it, which says how the network halves the picture, is missing")
-    return "max-pool"
+        raise ValueError(
+            "how the network halves the picture should be said in the JSON file beside it, under `network`"
+        )
+    return build_columns(**architecture, downsampling="max-pool")
 
 
 def set_state(network: paddle.nn.Layer, state: State, path: Path) -> None:

@@ -38,6 +38,33 @@ def make_directory(path: Path) -> None:
 
 
 @contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep others that ask for it, too, out of a folder; the lock ends with this process at the latest.
+
+    Where the system cannot lock a folder (Windows, some network disks), nothing is kept out.
+
+    Raises:
+        FileError: another process is in there.
+    """
+    try:
+        import fcntl
+
+        descriptor = os.open(directory, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FileError(f"{directory}: in use, another process is writing to it") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Open a file as `replacing` does, to write what is compressed on the way if the name ends in `.gz`."""
     with replacing(path) as file:

@@ -9,6 +9,7 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ from app.doubt import find_least_score
 from app.errors import CheckpointError, TrainingDivergedError, UsageError, UserError
 from app.evaluation import Evaluation, evaluate, format_accuracy
 from app.fast_layers import accelerate
-from app.files import write_atomically, write_json
+from app.files import locked, write_atomically, write_json
 from app.losses import loss_for
 from app.models import Network, build_network, compute_logits
 from app.replicas import Replicas
@@ -152,7 +153,8 @@ def train(
     run = _Run(_with_workers(config), run_dir, display)
     if run.processes.is_first:
         _create_run_dir(run_dir, run.config)
-    return run.finish(with_report)
+    with run.alone():
+        return run.finish(with_report)
 
 
 def resume(
@@ -179,10 +181,11 @@ def resume(
     except UsageError as error:
         raise CheckpointError(f"{run_dir / 'config.json'}: {error}") from error
     run = _Run(dataclasses.replace(config, **(overrides or {})), run_dir, display)
-    for left_over in run_dir.glob(".*.part"):
-        left_over.unlink(missing_ok=True)
-    run.restore(state_path)
-    return run.finish(with_report)
+    with run.alone():
+        for left_over in run_dir.glob(".*.part"):
+            left_over.unlink(missing_ok=True)
+        run.restore(state_path)
+        return run.finish(with_report)
 
 
 def learning_rate_factor(config: TrainConfig, step: int, steps: int) -> float:
@@ -275,6 +278,10 @@ class _Run:
             optimizer = _build_optimizer(config, network, schedule)
         return network, optimizer, schedule
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Return what keeps other processes than those of this run from writing to its folder meanwhile."""
+        return locked(self.run_dir) if self.processes.is_first else nullcontext()
+
     def restore(self, path: Path) -> None:
         """Take up the state that `save_last` wrote.
 
@@ -286,6 +293,8 @@ class _Run:
             optimizer, states = content["optimizer"], [(self.network, content["parameters"])]
             if self.average:
                 states.append((self.average.network, content["average"]))
+            if content.pop("digest") != checkpoints.digest_of(content):
+                raise CheckpointError(f"{path}: damaged, its content has another SHA-256 than was noted")
             recorded = json.loads(content["progress"])
             if recorded.pop("checksum") != self.checksum:
                 raise CheckpointError(f"{self.run_dir}: it was trained on other data than {self.data.source}")
@@ -517,6 +526,7 @@ class _Run:
         }
         if self.average:
             content["average"] = checkpoints.get_state(self.average.network)
+        content["digest"] = checkpoints.digest_of(content)
         write_atomically(self.run_dir / "last.pdopt", checkpoints.serialize(content))
         history = self.progress.history
         self._save("last", history[-1] if history else None, finished=finished)

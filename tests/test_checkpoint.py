@@ -211,6 +211,26 @@ def test_a_description_of_other_parameters_is_refused(saved, tutorial_checkpoint
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": [4, 5]}, r"the JSON file beside it has \[4, 5\] for channels, the parameters \[4, 6\]"),
+        ({"hidden": "x"}, "has 'x' for hidden, the parameters 8"),
+        (None, "should be said in the JSON file beside it, under `network`"),
+    ],
+)
+def test_a_description_of_another_network_is_refused(saved, change, message):
+    _, path = saved
+    metadata = json.loads(path.with_suffix(".json").read_text())
+    if change is None:
+        del metadata["network"]
+    else:
+        metadata["network"].update(change)
+    path.with_suffix(".json").write_text(json.dumps(metadata))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
 def test_the_tutorials_data_beside_its_parameters_are_not_taken_for_a_description(
     tmp_path, tutorial_checkpoint
 ):

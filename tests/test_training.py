@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from app import training
-from app.checkpoint import deserialize, load_checkpoint, load_state, serialize
+from app.checkpoint import deserialize, digest_of, load_checkpoint, load_state, serialize
 from app.config import PRESETS, TrainConfig
-from app.errors import CheckpointError, UsageError, UserError
+from app.errors import CheckpointError, FileError, UsageError, UserError
 from app.losses import LOSSES
 from app.models import SoftmaxRegression
 from app.runtime import available_cores
@@ -212,7 +212,8 @@ def test_impossible_progress_is_one_clear_error(config, tmp_path, change):
     path = tmp_path / "run" / "last.pdopt"
     content = deserialize(path)
     content["progress"] = json.dumps({**json.loads(content["progress"]), **change})
-    path.write_bytes(serialize(content))
+    del content["digest"]
+    path.write_bytes(serialize({**content, "digest": digest_of(content)}))
     with pytest.raises(CheckpointError, match=r"last\.pdopt"):
         resume(tmp_path / "run")
 
@@ -267,14 +268,36 @@ def test_resume_on_other_data_is_refused(config, tmp_path, digits):
         resume(tmp_path / "run", {"data": str(tmp_path / "other.json.gz")})
 
 
-@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def flip_a_bit_of_the_parameters(data):
+    # The last byte of a float is its exponent's: another number, and no damage to the file's structure.
+    where = data.index(b"conv2.weight") + 400
+    return data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _: b"", lambda _: b"nonsense", lambda data: data[:-100], flip_a_bit_of_the_parameters],
+    ids=["empty", "text", "truncated", "flipped"],
+)
 def test_a_damaged_state_is_one_clear_error(config, tmp_path, damage):
     with pytest.raises(TrainingStoppedError):
         train(config, tmp_path / "run", InterruptAt(2))
     path = tmp_path / "run" / "last.pdopt"
-    path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CheckpointError, match=r"last\.pdopt"):
         resume(tmp_path / "run")
+
+
+def test_a_run_that_is_being_trained_is_not_resumed_meanwhile(config, tmp_path):
+    class ResumedAt(InterruptAt):
+        def step(self, *what):
+            with pytest.raises(FileError, match="run: in use"):
+                resume(tmp_path / "run")
+            super().step(*what)
+
+    with pytest.raises(TrainingStoppedError):
+        train(config, tmp_path / "run", ResumedAt(2))
+    resume(tmp_path / "run")
 
 
 def test_resume_needs_a_run(tmp_path):
