@@ -20,7 +20,7 @@ from itertools import cycle, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from app.console import run_command, say
+from app.console import printable, run_command, say
 from app.errors import PictureError, UserError
 from benchmarks import common
 from benchmarks.common import Finding, judge
@@ -44,6 +44,8 @@ LARGE = "photo/12-megapixel"
 # Harder than what the target is for, and reported beside it.
 TOUCHING = "number/touching"
 NO_DIGIT = "none"
+
+PRETRAINED = common.REPOSITORY / "checkpoints" / "pretrained" / "best.pdparams"
 
 SINGLE_TARGET, NUMBER_TARGET = 0.98, 0.93
 SECONDS_TARGET, MEMORY_TARGET = 0.5, 400.0
@@ -105,7 +107,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=100, metavar="N", help="pictures of each kind (100)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the simulated pictures (0)")
     parser.add_argument("--only", default="", metavar="KIND", help="kinds that begin so, such as photo/")
-    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="as of predict.py")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="of simulated pictures the pretrained network, else as of predict.py",
+    )
     parser.add_argument(
         "--split",
         choices=("validation", "test"),
@@ -356,19 +363,37 @@ def measure_large(large: Sequence[Path], small: Path, checkpoint: Path, rounds: 
 
 def draw(path: Path, outcomes: Sequence[Outcome], images: Images) -> None:
     """Draw a gallery of mistakes, as many of each source as there is room for."""
-    mistakes = spread(
-        [outcome for outcome in outcomes if not outcome.is_right and outcome.sample.text], _MISTAKES_SHOWN
-    )
+    mistakes = spread(find_mistakes(outcomes), _MISTAKES_SHOWN)
     figure = common.new_figure(16, 1 + 1.5 * -(-max(1, len(mistakes)) // 8))
     axes = figure.subplots(-(-max(1, len(mistakes)) // 8), 8, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, outcome in zip(axes, mistakes):
         axis.imshow(show_mistake(outcome.sample.path, images.get(outcome.sample.path, ())))
-        true, read = (text.replace("\n", "-") for text in (outcome.sample.text, outcome.read or "nothing"))
-        axis.set_title(f"{true} read as {read}\n{outcome.sample.source}", fontsize=7)
+        sample = outcome.sample
+        axis.set_title(f"{describe(outcome)}\n{sample.source}\n{sample.path.name[:40]}", fontsize=7)
     figure.suptitle("Mistakes: the picture, and what the network saw")
     common.write_figure(path, figure)
+
+
+def find_mistakes(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the pictures of digits that were not read as what they are."""
+    return [outcome for outcome in outcomes if not outcome.is_right and outcome.sample.text]
+
+
+def describe(mistake: Outcome) -> str:
+    """Return what a picture is and what was read in it, lines parted by `-`."""
+    true, read = (text.replace("\n", "-") for text in (mistake.sample.text, mistake.read or "nothing"))
+    return f"{true} read as {read}"
+
+
+def list_mistakes(outcomes: Sequence[Outcome]) -> str:
+    """Return a line for each of the first mistakes, and how many more there are."""
+    mistakes = find_mistakes(outcomes)
+    lines = [f"{printable(str(one.sample.path))}: {describe(one)}" for one in mistakes[:_MISTAKES_SHOWN]]
+    if len(mistakes) > _MISTAKES_SHOWN:
+        lines.append(f"and {len(mistakes) - _MISTAKES_SHOWN} more")
+    return "\n".join(lines)
 
 
 def spread(mistakes: Sequence[Outcome], count: int) -> list[Outcome]:
@@ -381,16 +406,16 @@ def show_mistake(path: Path, seen: Sequence[NDArray[np.uint8]]) -> Image.Image:
     """Return a picture beside the 28x28 images that the network saw of it, if there are any."""
     from PIL import Image, ImageOps
 
+    from app.pictures import open_picture
+
     canvas = Image.new("RGB", (280, 140), "white")
     try:
-        with Image.open(path) as file:
-            file.draft("RGB", (280, 280))
-            picture = ImageOps.exif_transpose(file).convert("RGBA")
-    except Exception:
-        # Whatever cannot be decoded was reported when it was read.
+        pixels, _ = open_picture(path)
+    except PictureError:
+        # It was reported when it was read.
         return canvas
-    picture = ImageOps.contain(picture, (140, 140))
-    canvas.paste(picture, (0, 0), picture)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    canvas.paste(ImageOps.contain(picture, (140, 140)), (0, 0))
     across = 1 if len(seen) == 1 else 3
     for number, image in enumerate(seen[:9]):
         side = 132 // across
@@ -409,7 +434,10 @@ def main() -> int:
     from app.recognizer import find_checkpoint
     from app.runtime import prepare
 
-    checkpoint = arguments.checkpoint or find_checkpoint(common.REPOSITORY / "checkpoints")
+    checkpoint = arguments.checkpoint
+    if checkpoint is None:
+        # A measurement of this program is one of the network that comes with it, whatever was trained since.
+        checkpoint = find_checkpoint(common.REPOSITORY / "checkpoints") if arguments.folders else PRETRAINED
     with tempfile.TemporaryDirectory() as temporary:
         if arguments.folders:
             samples, left_out = find_samples(arguments.folders)
@@ -433,6 +461,8 @@ def main() -> int:
             findings += measure_large(large, small, checkpoint, rounds)
         draw(folder / "pictures.png", outcomes, images)
         print(tabulate(sources))
+        if arguments.folders and find_mistakes(outcomes):
+            print(list_mistakes(outcomes))
         write(folder, findings, outcomes, arguments)
     return 1 if left_out else 0
 
@@ -462,8 +492,7 @@ def write(
                 "text": outcome.sample.text,
                 "read": outcome.read,
             }
-            for outcome in outcomes
-            if not outcome.is_right and outcome.sample.text
+            for outcome in find_mistakes(outcomes)
         ],
     }
     options = f"--count {arguments.count} --seed {arguments.seed} --split {arguments.split}"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.config import PRESETS, TrainConfig
 from app.console import TrainingDisplay
@@ -515,6 +516,9 @@ def test_pictures_reads_a_folder_of_labelled_pictures(tmp_path: Path, tutorial_c
     shutil.copy(samples / "0_black_pen.png", folder / "pens" / "0_1.png")
     shutil.copy(samples / "0_black_pen.png", folder / "unlabelled.png")
     (folder / "5_broken.png").write_bytes(b"no picture")
+    # Not what it shows: a mistake for the gallery, with EXIF data that Pillow warns about.
+    with Image.open(samples / "0_black_pen.png") as picture:
+        picture.convert("RGB").save(folder / "8_not.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09")
     result = run("pictures", folder, "--results", tmp_path / "results", "--checkpoint", tutorial_checkpoint)
     assert result.returncode == 1
     assert "unlabelled.png: left out" in result.stderr
@@ -522,10 +526,13 @@ def test_pictures_reads_a_folder_of_labelled_pictures(tmp_path: Path, tutorial_c
     assert "Traceback" not in result.stderr
     document = json.loads((tmp_path / "results" / "pictures.json").read_text())
     assert {name: source["count"] for name, source in document["sources"].items()} == {
-        "mine": 1,
+        "mine": 2,
         "mine/pens": 1,
     }
     assert document["mistakes"][0] == {"file": "5_broken.png", "source": "mine", "text": "5", "read": None}
+    assert f"{folder / '5_broken.png'}: 5 read as nothing\n" in result.stdout
+    assert f"{folder / '8_not.jpg'}: 8 read as " in result.stdout
+    assert "Warning" not in result.stderr
     assert (tmp_path / "results" / "pictures.png").read_bytes().startswith(b"\x89PNG")
 
 
