@@ -111,7 +111,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--single", action="store_true", help="read each picture as one digit")
     parser.add_argument(
-        "--save-input", type=Path, metavar="DIR", help="write each digit as the network saw it, 28x28 PNG"
+        "--save-input", type=to_path, metavar="DIR", help="write each digit as the network saw it, 28x28 PNG"
     )
     parser.add_argument(
         "--explain", type=png_path, metavar="PNG", help="draw how the picture was read; for one picture"

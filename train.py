@@ -20,7 +20,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     parser.add_argument(
-        "--min-accuracy", type=float, metavar="X", help="exit with 1 if the accuracy is below X (0 to 1)"
+        "--min-accuracy",
+        type=float,
+        metavar="X",
+        help="exit with 1 if the validation accuracy is below X (0 to 1)",
     )
     parser.add_argument(
         "--print-config", action="store_true", help="show the resolved configuration and exit"
@@ -78,7 +81,7 @@ def main() -> int:
         accuracy = format_accuracy(result.validation.correct, result.validation.count)
         print(f"validation accuracy{result.qualification}: {accuracy}")
     accuracy = format_accuracy(result.test.correct, result.test.count)
-    print(f"test accuracy{result.qualification}: {accuracy}, looked at once")
+    print(f"test accuracy{result.qualification}: {accuracy}{', looked at once' if result.is_new else ''}")
     print(f"report: {result.run_dir / 'report.html'}")
     measured = (result.validation or result.test).accuracy
     if arguments.min_accuracy is not None and measured < arguments.min_accuracy:

@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import pickletools
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -238,6 +239,8 @@ def deserialize(path: Path) -> dict[Any, Any]:
         CheckpointError: the file cannot be read, is damaged, or asks for more than arrays and numbers.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CheckpointError(f"{path}: expected a file, found a folder, a device or a pipe")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:

@@ -383,8 +383,12 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
         if isinstance(value, list):
             given[name] = tuple(value)
         elif name in ("data", "data_dir"):
+            if not value:
+                raise UsageError(f"{option_name(name)}: expected a path, found an empty text")
             # A run may be resumed from another folder.
             given[name] = str(Path(value).expanduser().absolute())
+    if "data" in given and "data_dir" in given:
+        raise UsageError("--data-dir: not allowed with --data, which names the file")
     return given
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -58,7 +59,10 @@ def run_command(main: Callable[[], int]) -> None:
         code = 141
     except OSError as error:
         _discard_output()
-        say(f"error: {printable(str(error))}")
+        # Files that are written are named; what has no name is standard output.
+        is_output = error.errno == errno.ENOSPC and error.filename is None
+        reason = f"standard output cannot be written ({error.strerror})" if is_output else str(error)
+        say(f"error: {printable(reason)}")
         code = 1
     sys.exit(code)
 

@@ -53,6 +53,12 @@ _NEAR_SIDE = 0.015
 # The sureness below which a line of writing beside others is none: an edge of the desk, a smear.
 _CRUMB = 0.5
 
+# What a warning says of ink that is left out: lines without digits; and, where there is to be one digit,
+# others of at least this share of its size.
+_CRUMBS = "above or below it is ink that hardly looks like digits"
+_ANOTHER = "beside it is ink that looks like another digit"
+_ALIKE = 0.6
+
 # What each digit but the first costs in pictures that seldom show a number.
 _FURTHER_DIGIT = 1.0
 
@@ -199,7 +205,7 @@ class Recognizer:
 
     def _choose(self, path: Path, page: Page, logits: Sequence[NDArray[np.float32]], top_k: int) -> Reading:
         """Return the reading of the guess whose ink looks and reads best, given [K, 10] logits of each."""
-        best: Optional[tuple[float, Guess, NDArray[np.float32], list[int], int]] = None
+        best: Optional[tuple[float, Guess, NDArray[np.float32], list[int], str]] = None
         for guess, rows in zip(page.guesses, logits):
             costs = -np.log(softmax(rows).max(axis=1)) + [cut.way.strangeness for cut in guess.candidates]
             all_sureness = scores_of(rows) / max(self._least_score, 1.0)
@@ -209,7 +215,9 @@ class Recognizer:
                 chosen = cut_lines(guess, costs + touching_costs(guess, all_sureness))
             sureness = np.minimum(all_sureness[chosen], _SUREST)
             kept = without_crumbs([guess.candidates[index].line for index in chosen], sureness)
-            left_out = len(chosen) - len(kept)
+            left_out = _CRUMBS if len(kept) < len(chosen) else ""
+            if self._single and leaves_digits(guess, chosen[0], all_sureness):
+                left_out = _ANOTHER
             chosen, sureness = [chosen[index] for index in kept], sureness[kept]
             merit = _INK_WEIGHT * guess.likelihood + float((_SCORE_WEIGHT * sureness - costs[chosen]).mean())
             if is_for_one(page.size):
@@ -231,7 +239,7 @@ class Recognizer:
         rows: NDArray[np.float32],
         guess: Guess,
         top_k: int,
-        left_out: int,
+        left_out: str,
     ) -> Reading:
         probabilities = softmax(rows)
         rankings = [_rank(row) for row in probabilities]
@@ -315,6 +323,18 @@ def pick_one(guess: Guess, costs: NDArray[np.float64]) -> int:
     return int(np.argmin(np.where(is_part, np.inf, costs - 2 * np.log(sides / sides.max()))))
 
 
+def leaves_digits(guess: Guess, chosen: int, sureness: NDArray[np.float64]) -> bool:
+    """Whether beside the only digit there is other ink that looks like one and is not much smaller."""
+    own = guess.candidates[chosen]
+    return any(
+        (cut.line != own.line or cut.way.last < own.way.first or cut.way.first > own.way.last)
+        and not cut.way.is_part
+        and sure >= 1
+        and _longest_side(cut.digit.box) > _ALIKE * _longest_side(own.digit.box)
+        for cut, sure in zip(guess.candidates, sureness)
+    )
+
+
 def _longest_side(box: Box) -> int:
     return max(box[2] - box[0], box[3] - box[1])
 
@@ -328,7 +348,7 @@ def _doubt(
     rankings: Sequence[Sequence[Candidate]],
     scores: Sequence[float],
     least_score: float,
-    left_out: int = 0,
+    left_out: str = "",
     is_parted: bool = False,
     across: Collection[int] = (),
 ) -> Optional[str]:
@@ -352,7 +372,7 @@ def _doubt(
         # Many of such numbers are read wrongly, and the scores do not tell which.
         doubtful.append("digits touch one another and may be parted wrongly")
     if left_out:
-        doubtful.append("above or below it is ink that hardly looks like digits")
+        doubtful.append(left_out)
     return ", ".join(doubtful) or None
 
 

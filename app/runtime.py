@@ -296,7 +296,9 @@ def _processor_name() -> str:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C (or SIGTERM) into a request that the work reads when it is in a sound state.
+    """Turns the first Ctrl-C (or SIGTERM, or the end of the terminal) into a request.
+
+    The work reads it when it is in a sound state.
 
     Use it as a context manager; `signal_number` is None until a signal arrives. A second signal acts at
     once, as usual. Outside the main thread, where Python allows no handlers, it never sees a signal.
@@ -308,7 +310,12 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            # Windows has none, and `nohup` has it ignored.
+            hangup: Optional[signal.Signals] = getattr(signal, "SIGHUP", None)
+            if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+                numbers.append(hangup)
+            for number in numbers:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 

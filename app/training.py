@@ -62,7 +62,10 @@ class TrainResult:
     """Of the chosen parameters on the validation images; None without any, or on a later process."""
 
     test: Optional[Evaluation]
-    """Of the same parameters on the test images, looked at once; None on a later process."""
+    """Of the same parameters on the test images; None on a later process."""
+
+    is_new: bool
+    """Whether something was trained: else the run was at its end before, and its test images looked at."""
 
 
 class TrainingStoppedError(Exception):
@@ -174,13 +177,18 @@ def resume(
         The errors of `train`.
     """
     state_path = run_dir / "last.pdopt"
+    if run_dir.is_file():
+        raise CheckpointError(f"{run_dir}: expected the folder of a run, found a file")
     if not state_path.is_file():
         raise CheckpointError(f"{run_dir}: no run to resume, there is no last.pdopt")
     try:
         config = TrainConfig.from_json(checkpoints.read_json(run_dir / "config.json"))
     except UsageError as error:
         raise CheckpointError(f"{run_dir / 'config.json'}: {error}") from error
-    run = _Run(dataclasses.replace(config, **(overrides or {})), run_dir, display)
+    try:
+        run = _Run(dataclasses.replace(config, **(overrides or {})), run_dir, display)
+    except UsageError as error:
+        raise CheckpointError(f"{run_dir}: cannot be continued with these data: {error}") from error
     with run.alone():
         for left_over in run_dir.glob(".*.part"):
             left_over.unlink(missing_ok=True)
@@ -327,6 +335,9 @@ class _Run:
             f"data: {self.data.name} from {self.data.source}: {len(self.dataset):,} training{extra}, "
             f"{len(self.validation.images):,} validation, {len(self.data.test.images):,} test images"
         )
+        is_new = self.progress.epoch < self.config.epochs
+        if not is_new:
+            self.display.line("nothing is left to train, the run is evaluated again")
         self.display.start(self.config.epochs * per_epoch, done)
         loss = loss_for(self.config, self.dataset.digits.labels)
         self.replicas = Replicas(self.network, self.config.workers or 1, loss)
@@ -338,9 +349,11 @@ class _Run:
             self.display.close()
         self.processes.check_equal(self.network)
         if not self.processes.is_first:
-            return TrainResult(self.run_dir, self.data.qualification, self.progress.history, None, None)
+            return TrainResult(
+                self.run_dir, self.data.qualification, self.progress.history, None, None, is_new
+            )
         try:
-            return self._evaluate(with_report)
+            return self._evaluate(with_report, is_new)
         except KeyboardInterrupt:
             self._say_how_to_continue("while the report was made", signal.SIGINT)
 
@@ -546,7 +559,7 @@ class _Run:
             f"continue with: python train.py --resume {shlex.quote(str(self.run_dir))}",
         )
 
-    def _evaluate(self, with_report: bool) -> TrainResult:
+    def _evaluate(self, with_report: bool, is_new: bool) -> TrainResult:
         checkpoint = checkpoints.load_checkpoint(checkpoints.resolve_checkpoint(self.run_dir))
         history = self.progress.history
         found: Union[Report, Findings]
@@ -555,7 +568,9 @@ class _Run:
         else:
             found = examine(checkpoint, self.data, history)
         self.save_last(finished=True)
-        return TrainResult(self.run_dir, self.data.qualification, history, found.validation, found.test)
+        return TrainResult(
+            self.run_dir, self.data.qualification, history, found.validation, found.test, is_new
+        )
 
 
 def _build_optimizer(

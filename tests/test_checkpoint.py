@@ -188,6 +188,12 @@ def test_whatever_else_the_file_holds_is_one_clear_error(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pdparams")
+    with pytest.raises(CheckpointError, match="a device or a pipe"):
+        load_checkpoint(tmp_path / "pipe.pdparams")
+
+
 def test_refusals_do_not_pass_on_control_characters(tmp_path):
     path = tmp_path / "bad.pdparams"
     for content in ({"\x1b[31mred": 3}, {"conv1.weight": Bomb("x\x1b")}, {"\x1b": np.zeros(2, np.float32)}):

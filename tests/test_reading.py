@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.datasets.strokes import make_strokes
-from app.pictures import read_page
+from app.pictures import is_for_one, read_page
 from app.recognizer import Prediction, Recognizer, pick_one
 from app.runtime import REPOSITORY
 
@@ -189,17 +189,17 @@ def test_what_is_known_to_be_one_digit_is_never_parted(tmp_path: Path) -> None:
     assert not is_part[pick_one(guess, np.where(is_part, 0.0, 30.0))]
 
 
-@pytest.mark.parametrize(("margin", "is_for_one"), [(25, True), (0, False)])
+@pytest.mark.parametrize(("margin", "is_so"), [(25, True), (0, False)])
 def test_nothing_is_parted_in_a_small_picture_unless_it_is_wide(
-    tmp_path: Path, margin: int, is_for_one: bool
+    tmp_path: Path, margin: int, is_so: bool
 ) -> None:
     (picture, *_), _ = write_touching(31, 1)
     small = cv2.resize(picture, (120, 50), interpolation=cv2.INTER_AREA)
     Image.fromarray(np.pad(small, ((margin, margin), (0, 0)))).save(tmp_path / "number.png")
     page = read_page(tmp_path / "number.png")
-    assert page.is_for_one == is_for_one
+    assert is_for_one(page.size) == is_so
     ways = [cut.way for guess in page.guesses for cut in guess.candidates]
-    assert any(way.is_part for way in ways) != is_for_one
+    assert any(way.is_part for way in ways) != is_so
 
 
 def test_digits_stretched_to_a_square_are_read_but_for_ones(recognizer: Recognizer, tmp_path: Path) -> None:
@@ -611,3 +611,18 @@ def test_a_marker_digit_crossed_by_a_darker_line_is_no_shadow(recognizer: Recogn
         digit = np.where(digit > 127, 80, 0).astype(np.uint8)
         pictures.append(cv2.line(digit, (150, 300), (520, 260), 180, 4, cv2.LINE_AA))
     assert share_right(texts(recognizer, tmp_path, pictures), labels) >= 0.85
+
+
+def test_a_second_digit_beside_the_only_one_is_said(tmp_path: Path) -> None:
+    images, labels = make_strokes(40, seed=7)
+    pair = [np.pad(images[np.flatnonzero(labels == digit)[0]], 6) for digit in (5, 2)]
+    Image.fromarray(np.kron(np.hstack(pair), np.ones((6, 6), np.uint8))).save(tmp_path / "two.png")
+    Image.fromarray(np.kron(pair[0], np.ones((6, 6), np.uint8))).save(tmp_path / "one.png")
+    single = Recognizer(PRETRAINED, single=True)
+    two, one = single.read([tmp_path / "two.png", tmp_path / "one.png"])
+    assert isinstance(two, Prediction)
+    assert isinstance(one, Prediction)
+    assert two.text in ("5", "2")
+    assert two.warning == "beside it is ink that looks like another digit"
+    assert one.text == "5"
+    assert one.warning is None

@@ -157,8 +157,8 @@ def test_of_many_doubts_the_first_are_spelt_out() -> None:
 
 
 def test_ink_that_is_left_out_is_said() -> None:
-    warning = _doubt([[Candidate(4, 0.99), Candidate(9, 0.01)]], [LEAST_SCORE], LEAST_SCORE, left_out=1)
-    assert warning == "above or below it is ink that hardly looks like digits"
+    warning = _doubt([[Candidate(4, 0.99), Candidate(9, 0.01)]], [LEAST_SCORE], LEAST_SCORE, left_out="rest")
+    assert warning == "rest"
 
 
 @pytest.mark.parametrize(

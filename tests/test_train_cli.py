@@ -87,17 +87,23 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, digits_directory):
     assert load_state(tmp_path / "run" / "last.pdparams").keys() >= {"conv1.weight", "fc.bias"}
 
 
-def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory, number):
     options = [*QUICK, "--epochs", 20, "--data-dir", digits_directory]
     with subprocess.Popen(
         command(*options, "--run-dir", "parts"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         process.stdout.readline()
         process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         process.communicate()
-    assert process.returncode == 143
-    assert run(tmp_path, "--resume", "parts").returncode == 0
+    assert process.returncode == 128 + number
+    resumed = run(tmp_path, "--resume", "parts")
+    assert resumed.returncode == 0
+    assert re.search(r"test accuracy: .*, looked at once\n", resumed.stdout)
+    again = run(tmp_path, "--resume", "parts")
+    assert "nothing is left to train, the run is evaluated again\n" in again.stdout
+    assert "looked at once" not in again.stdout
     assert run(tmp_path, *options, "--run-dir", "whole").returncode == 0
     parts, whole = (load_state(tmp_path / name / "last.pdparams") for name in ("parts", "whole"))
     assert all((parts[name] == whole[name]).all() for name in whole)
@@ -171,7 +177,10 @@ def test_print_config_shows_the_resolved_configuration(tmp_path):
     [
         (["--data", "gone.json.gz"], "gone.json.gz"),
         (["--data", "bad.json.gz"], "bad.json.gz"),
+        (["--data", ""], "--data: expected a path"),
+        (["--data", "bad.json.gz", "--data-dir", "{digits}"], "--data-dir: not allowed with --data"),
         (["--resume", "gone"], "gone: no run to resume"),
+        (["--resume", "full/mine.txt"], "full/mine.txt: expected the folder of a run"),
         (["--data-dir", "{digits}", "--run-dir", "full"], "full: already holds files"),
         (["--data-dir", "{digits}", "--run-dir", "bad.json.gz"], "bad.json.gz: cannot be used"),
         (["--data-dir", "{digits}", "--validation-size", "600"], "leaves nothing to train on"),
@@ -227,7 +236,7 @@ def test_a_full_disk_under_the_output_is_one_line(tmp_path, digits_directory):
             command(*options), cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
+    assert result.stderr.startswith("error: standard output cannot be written (No space left")
     assert result.stderr.count("\n") == 1
 
 

@@ -10,6 +10,7 @@ import pytest
 from app import training
 from app.checkpoint import deserialize, digest_of, load_checkpoint, load_state, serialize
 from app.config import PRESETS, TrainConfig
+from app.datasets import Digits
 from app.errors import CheckpointError, FileError, UsageError, UserError
 from app.losses import LOSSES
 from app.models import SoftmaxRegression
@@ -262,10 +263,14 @@ def test_resume_on_other_data_is_refused(config, tmp_path, digits):
     from app.datasets.course_json import write_course_json
 
     with pytest.raises(TrainingStoppedError):
-        train(config, tmp_path / "run", InterruptAt(2))
+        train(dataclasses.replace(config, validation_size=100), tmp_path / "run", InterruptAt(2))
     write_course_json(tmp_path / "other.json.gz", digits)
     with pytest.raises(CheckpointError, match="other data"):
         resume(tmp_path / "run", {"data": str(tmp_path / "other.json.gz")})
+    few = dataclasses.replace(digits, train=Digits(*(array[:20] for array in digits.train)))
+    write_course_json(tmp_path / "few.json.gz", few)
+    with pytest.raises(CheckpointError, match="run: cannot be continued with these data"):
+        resume(tmp_path / "run", {"data": str(tmp_path / "few.json.gz")})
 
 
 def flip_a_bit_of_the_parameters(data):

@@ -54,7 +54,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         except TrainingStoppedError as stopped:
             say(f"interrupted; {name} begins anew when it is called again")
             return stopped.exit_code
-        sys.stdout.write(f"{name}: {summarise(findings.statements)} {out_dir / name}.md\n")
+        summary = "Quick, which tells nothing." if options.quick else summarise(findings.statements)
+        sys.stdout.write(f"{name}: {summary} {out_dir / name}.md\n")
     if options.study == "all":
         sys.stdout.write(f"lessons: {write_lessons(out_dir)}\n")
     return 0

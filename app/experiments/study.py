@@ -179,6 +179,12 @@ def _train(config: TrainConfig) -> Run:
     if result.test is None:
         raise UsageError("studies run in one process, without a launcher")
     choices = f"{config.loss}, learning rate {config.learning_rate:g}, seed {config.seed}"
+    if config.class_weights != "none":
+        choices += f", {config.class_weights} weights"
+    if config.label_smoothing:
+        choices += f", smoothed by {config.label_smoothing:g}"
+    if config.rare_share < 1:
+        choices += f", {config.rare_share:.0%} of 0 to 4"
     say(f"  {choices}: test accuracy {result.test.accuracy:.2%}, {time.perf_counter() - started:.1f} s")
     return Run(config, result.history, result.test)
 

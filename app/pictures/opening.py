@@ -25,10 +25,14 @@ SMALL = 300
 """A digit in a picture of at most so many pixels to the longer side may be cut out along its edges."""
 
 PICTURE_SUFFIXES = (
-    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-    *(".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe"),
+    *(".jpeg", ".jpg", ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".sgi", ".tga"),
+    *(".tif", ".tiff", ".webp"),
 )
-"""The files that are taken for pictures in a folder; a file given by its name may be called anything."""
+"""The files that are taken for pictures in a folder; a file given by its name may be called anything.
+
+Phones save HEIF, which Pillow does not open: it is better to say so than to pass over half of the photos.
+"""
 
 # More than any camera's picture; a file that claims more is refused before it is decoded.
 MAX_PIXELS = 150_000_000
