@@ -44,7 +44,7 @@ def write_explanation(path: Path, reading: Reading) -> None:
         *[_DIGITS_HEIGHT for _ in rows],
     ]
     figure = Figure(figsize=(_WIDTH, _TITLE_HEIGHT + sum(heights)), layout="constrained")
-    figure.suptitle(_title(reading))
+    figure.suptitle(_title(reading), fontsize=16)
     parts = iter(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
     _show_picture(next(parts).subplots(), reading, pixels, size)
     if stages:
@@ -53,9 +53,10 @@ def write_explanation(path: Path, reading: Reading) -> None:
         ):
             _show_stage(axis, name, image)
     for row, part in zip(rows, parts):
-        axes = part.subplots(2, _ROW, squeeze=False)
-        for axis in axes.flat:
-            axis.axis("off")
+        # A few digits stand in the middle.
+        beside = (_ROW - len(row)) / 2 + 1e-3
+        _, middle, _ = part.subfigures(1, 3, width_ratios=(beside, len(row), beside))
+        axes = middle.subplots(2, len(row), squeeze=False)
         for column, number in enumerate(row):
             _show_digit(axes[0, column], reading, number)
             _show_probabilities(axes[1, column], reading.probabilities[number])
@@ -66,19 +67,19 @@ def write_explanation(path: Path, reading: Reading) -> None:
 
 def _title(reading: Reading) -> str:
     prediction = reading.prediction
-    title = prediction.text.replace("\n", " / ") or "no digit"
+    title = f"Read: {prediction.text}".replace("\n", " / ") if prediction.text else "No digit"
     if prediction.warning:
         title += f" -- {prediction.warning}"
     if len(reading.images) > _MOST_DIGITS:
         title += f" (the first {_MOST_DIGITS} of {len(reading.images)} digits below)"
-    return textwrap.fill(title, 110)
+    return textwrap.fill(title, 80)
 
 
 def _show_picture(axis: Axes, reading: Reading, pixels: np.ndarray[Any, Any], size: tuple[int, int]) -> None:
     width, height = size
     axis.imshow(_as_shown(pixels), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
     _show_frame_alone(axis)
-    axis.set_title("picture")
+    axis.set_title("the picture, a box round each digit")
     for digit in reading.prediction.digits:
         left, top, right, bottom = digit.box
         axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color="red"))
@@ -89,7 +90,7 @@ def _show_stage(axis: Axes, name: str, image: np.ndarray[Any, Any]) -> None:
     _show_frame_alone(axis)
     if np.issubdtype(image.dtype, np.integer) and image.ndim == 2:
         # Numbers of pieces: a colour for each, black for paper.
-        shades = np.random.default_rng(0).integers(80, 256, (int(image.max()) + 1, 3), dtype=np.uint8)
+        shades = np.random.default_rng(0).integers(140, 256, (int(image.max()) + 1, 3), dtype=np.uint8)
         shades[0] = 0
         axis.imshow(shades[image])
     else:
@@ -110,11 +111,13 @@ def _show_digit(axis: Axes, reading: Reading, number: int) -> None:
     digit = reading.prediction.digits[number]
     axis.imshow(reading.images[number], cmap="gray", vmin=0, vmax=255)
     axis.set_title(f"{digit.digit} ({digit.probability:.1%})\nscore {digit.score:.1f}")
+    axis.axis("off")
 
 
 def _show_probabilities(axis: Axes, probabilities: np.ndarray[Any, Any]) -> None:
-    axis.axis("on")
     axis.bar(range(10), probabilities)
+    axis.set_xlabel("digit", fontsize=8)
+    axis.set_ylabel("probability", fontsize=8)
     axis.set_xticks(range(10))
     axis.set_yticks([0, 0.5, 1])
     axis.tick_params(labelsize=7)

@@ -151,7 +151,7 @@ def _draw(calls: list[Call]) -> Figure:
             color = BLUE if label == CLASSES[0] else GREY
             position = 4 * place + label
             left.bar(position, probability, color=color)
-            left.text(position, probability + 0.02, f"{probability:.2f}", ha="center", fontsize=8.5)
+            left.text(position, probability + 0.02, f"{probability:.2f}", ha="center", fontsize=7)
     left.set(xticks=(1, 5, 9), xticklabels=("once", "twice", "three times"), ylim=(0, 1.1))
     left.set(title="Sample 1: blue is the true class", ylabel="probability", xlabel="softmax applied")
     left.grid(False)

@@ -78,6 +78,7 @@ def _draw_curves(
     curves: Mapping[str, list[tuple[float, float]]], quantity: str, highest: float, marked: Optional[float]
 ) -> bytes:
     figure = Figure((FIGURE_WIDTH, 3.2))
+    figure.subplots_adjust(top=0.88)
     axes = figure.add_subplot(xlabel="epoch", ylabel=quantity)
     colors = {"training": GREY, "validation": BLUE}
     for name, pairs in curves.items():
@@ -88,7 +89,8 @@ def _draw_curves(
         axes.axvline(marked, color=VERMILION, linestyle=":", marker="", label="this checkpoint", zorder=1)
     axes.set(xlim=(min(epochs) - 0.5, max(epochs) + 0.5), ylim=(None, min(axes.get_ylim()[1], highest)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.legend()
+    # Above the axes, where no curve runs through it.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, columnspacing=1.2)
     return _to_png(figure)
 
 

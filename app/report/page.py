@@ -174,7 +174,11 @@ def _render_summary(findings: Findings) -> str:
 
 
 def _render_curves(findings: Findings, figures: Mapping[str, bytes]) -> str:
-    captions = {"loss": "Loss after each epoch.", "accuracy": "Validation accuracy after each epoch."}
+    captions = {
+        "loss": "Loss: of training the mean over each epoch, of its distorted images if it distorts them; "
+        "of validation that after the epoch.",
+        "accuracy": "Validation accuracy after each epoch.",
+    }
     drawn = [_figure(figures[name], text, text) for name, text in captions.items() if name in figures]
     if not drawn:
         return _card("Learning curves", "<p>No history of the training is recorded.</p>")
