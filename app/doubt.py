@@ -30,7 +30,7 @@ _PASSING = 0.99
 _SELDOM = 0.001
 
 # How much the looks of the ink count beside the logits, and the least that they can be.
-_INK_WEIGHT, _WORST_INK = 2.0, -3.0
+_INK_WEIGHT, _WORST_INK = 2.0, -8.0
 
 
 def scores_of(logits: NDArray[np.float32], likelihood: float = 0.0) -> NDArray[np.float64]:

@@ -11,10 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.datasets import Digits
 from app.datasets.strokes import make_strokes
 from app.pictures import is_for_one, read_page
 from app.recognizer import Prediction, Recognizer, pick_one
 from app.runtime import REPOSITORY
+from tests.photos import make_blank
 
 PRETRAINED = REPOSITORY / "checkpoints" / "pretrained" / "best.pdparams"
 
@@ -626,3 +628,13 @@ def test_a_second_digit_beside_the_only_one_is_said(tmp_path: Path) -> None:
     assert two.warning == "beside it is ink that looks like another digit"
     assert one.text == "5"
     assert one.warning is None
+
+
+def test_blank_paper_is_doubted(recognizer: Recognizer, tmp_path: Path) -> None:
+    none = Digits(np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.int64))
+    for number in (19, 32, 101):
+        data, suffix, _ = make_blank((0.3, 0.6, 1.0)[number % 3], none, np.random.default_rng([77, number]))
+        (tmp_path / f"{number}{suffix}").write_bytes(data)
+    for prediction in recognizer.read(sorted(tmp_path.iterdir())):
+        assert isinstance(prediction, Prediction)
+        assert prediction.warning is not None, prediction.path

@@ -8,8 +8,6 @@ import pytest
 
 from app.pictures.found import Picture
 from app.pictures.ink import find_ink
-from app.pictures.judge import find_scrap
-from app.pictures.layout import find_layout
 from app.pictures.page import search_polarities, search_sheet
 from app.pictures.search import search
 
@@ -93,33 +91,8 @@ def test_a_digit_cut_out_with_a_faint_line_across_it_is_found_without_the_line()
     assert min(np.abs(np.subtract(box, expected)).max() for box in boxes) <= 2
 
 
-QUADRANGLE = np.array([(90, 70), (420, 40), (460, 330), (60, 380)])
-
-
-@pytest.mark.parametrize(
-    ("name", "is_so"),
-    [
-        ("paper", True),
-        ("blank", True),
-        ("ring", False),
-        ("small", False),
-        ("dented", False),
-        ("filled", False),
-        ("two", False),
-    ],
-)
-def test_a_scrap_of_paper_that_passes_for_ink_is_found(name: str, is_so: bool) -> None:
-    density = np.zeros((450, 1000), np.float32)
-    corners = QUADRANGLE // 6 if name == "small" else QUADRANGLE
-    corners = np.insert(corners, 2, (250, 200), axis=0) if name == "dented" else corners
-    cv2.fillPoly(density, [corners], 1)
-    if name == "ring":
-        cv2.ellipse(density, (260, 200), (130, 110), 0, 0, 360, 0, -1)
-    elif name != "blank":
-        cv2.polylines(density, [corners.min(axis=0) + ZIGZAG[0]], False, 0, 9)
-    density[50:380, 600:800] = float(name == "two")
-    is_ink = cv2.erode(density, np.ones((9, 9))) < density if name == "filled" else density > 0
-    scrap = find_scrap(find_layout(density > 0, density, 0.4), is_ink)
-    assert (scrap is not None) is is_so
-    if scrap is not None:
-        np.testing.assert_array_equal(scrap, cv2.fillPoly(np.zeros((450, 1000)), [QUADRANGLE], 1) > 0)
+@pytest.mark.parametrize(("side", "is_found"), [(2, False), (12, True)])
+def test_crumbs_alone_are_no_writing(side: int, is_found: bool) -> None:
+    pixels = np.full((500, 600, 1), 220, np.uint8)
+    pixels[200 : 200 + 2 * side, 300 : 300 + side // 2] = 60
+    assert bool(search_polarities(Picture(pixels, (600, 500)))) is is_found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.pictures.ink import HIGH
 from app.pictures.layout import Layout, Piece, close_gaps, fill_holes, is_along_frame, with_margin
 from app.pictures.normalise import Density, ink_box
+from app.pictures.opening import SMALL
 
 # How many times as long as broad the strokes of most digits are, all together; a one in felt pen the least.
 _SLENDER = 6
@@ -25,6 +26,10 @@ _ALL_ROUND, _DOTS, _MOSTLY, _SHEET, _SHEET_SIZE = 0.95, 0.002, 0.7, 0.93, 0.4
 # The lines on it are at most so thick, as a share of the picture.
 _SCRAP_SIZE, _CONVEX, _BLANK, _LINE = 0.03, 0.9, 0.7, 0.01
 
+# How strong the edges of ink are at least that stands out, in units of the strongest tenth of the edges
+# elsewhere; what weight it has if they are less strong; and how many pixels away elsewhere begins.
+_SEEN, _UNLIKELY, _ELSEWHERE = 1.3, 8.0, 4
+
 # What is no ink: more than this share of its outline has less of an edge than the other share of its best.
 _UNSEEN, _NO_EDGE = 0.3, 0.2
 
@@ -36,15 +41,37 @@ def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[fl
 
     Strokes are long and thin, leave most of the frame's border free, and end where the picture has an edge.
     If paper is taken for ink, it is broad and reaches the border; and much of its outline lies where the
-    closing's square no longer fitted in, and nothing is to be seen.
+    closing's square no longer fitted in, and nothing is to be seen. On blank paper, all that is found is so.
     """
     slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
     dense = density > HIGH
-    contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))[outline(writing(layout))]
+    edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    own = writing(layout)
+    contrast = edges[outline(own)]
     strongest = max(1.0, float(np.quantile(contrast, 0.9))) if contrast.size else 1.0
     support = float(np.minimum(1, contrast / (0.4 * strongest)).mean()) if contrast.size else 1.0
     misplaced = float(is_along_frame(layout.main)) + 2 * border_share(dense) + float(dense.mean())
-    return strongest, float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
+    likelihood = float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
+    if max(grey.shape) > SMALL:
+        # In small pictures, the edges elsewhere are those of frames and cells.
+        likelihood += _UNLIKELY * float(np.log(visibility(own, edges)))
+    return strongest, likelihood
+
+
+def visibility(is_ink: NDArray[np.bool_], edges: NDArray[np.uint8]) -> float:
+    """Return how much ink stands out from the grain of the paper: 1 for ink that does, less for shades.
+
+    Args:
+        is_ink: bool [height, width].
+        edges: uint8 [height, width], how much the picture changes there.
+    """
+    side = 2 * _ELSEWHERE + 1
+    is_near = cv2.dilate(is_ink.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+    own, elsewhere = edges[outline(is_ink)], edges[::2, ::2][~is_near[::2, ::2]]
+    if not own.size or not elsewhere.size:
+        return 1.0
+    strength = max(1.0, float(np.median(own))) / max(1.0, float(np.quantile(elsewhere, 0.9)))
+    return min(1.0, strength / _SEEN)
 
 
 def stroke_length(layout: Layout) -> float:

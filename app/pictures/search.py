@@ -56,6 +56,9 @@ _THICK, _THIN = 0.4, 0.15
 # What is taken off the likelihood if all that is read may be a shadow, for less of it less.
 _SHADY = 0.6
 
+# The share of the picture's longer side below which all strokes are crumbs: nobody could read them.
+_CRUMB = 0.01
+
 # What is taken off where a shadow lies on ink, in units of the shadow's own density.
 _SHADOW = 1.25
 
@@ -250,7 +253,7 @@ def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[
         filled = fill_outlines(join_tiles(is_ink))
         density, is_ink = np.where(filled & ~is_ink, np.float32(1), density), filled
         layout = without_ghosts(find_layout(is_ink, density, sight.thickest), sight.grey)
-    if not layout.lines:
+    if not layout.lines or layout.main.side < _CRUMB * max(density.shape):
         return []
     with sight.picture.stage("judge"):
         contrast, likelihood = judge(layout, density, sight.grey)

@@ -1,0 +1,68 @@
+"""Ink looks like writing or not: it stands out from the paper, and no scrap of paper passes for it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from app.pictures.judge import find_scrap, judge, visibility
+from app.pictures.layout import find_layout
+
+ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
+
+
+@pytest.mark.parametrize(("shade", "expected"), [(0.5, 1.0), (0.02, 0.58)])
+def test_ink_stands_out_from_the_grain_of_the_paper_and_a_shade_does_not(
+    shade: float, expected: float
+) -> None:
+    stroke = cv2.polylines(np.zeros((400, 400), np.float32), ZIGZAG, False, 1, 12)
+    grain = np.random.default_rng(1).normal(0, 2, stroke.shape)
+    grey = (200 * (1 - shade * cv2.GaussianBlur(stroke, (0, 0), 4)) + grain).round().astype(np.uint8)
+    edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    assert visibility(stroke > 0, edges) == pytest.approx(expected, abs=0.05)
+    layout = find_layout(stroke > 0, stroke, 0.4)
+    _, likelihood = judge(layout, stroke, grey)
+    assert (likelihood < -2) is (expected < 1)
+    # In a small picture, edges elsewhere may be those of a frame.
+    part = slice(80, 240)
+    layout = find_layout(stroke[part, part] > 0, stroke[part, part], 0.4)
+    assert judge(layout, stroke[part, part], grey[part, part])[1] > -1
+
+
+def test_ink_that_leaves_no_paper_is_not_compared_with_any() -> None:
+    edges = np.zeros((20, 20), np.uint8)
+    assert visibility(np.ones((20, 20), bool), edges) == 1
+    assert visibility(np.zeros((20, 20), bool), edges) == 1
+
+
+QUADRANGLE = np.array([(90, 70), (420, 40), (460, 330), (60, 380)])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_so"),
+    [
+        ("paper", True),
+        ("blank", True),
+        ("ring", False),
+        ("small", False),
+        ("dented", False),
+        ("filled", False),
+        ("two", False),
+    ],
+)
+def test_a_scrap_of_paper_that_passes_for_ink_is_found(name: str, is_so: bool) -> None:
+    density = np.zeros((450, 1000), np.float32)
+    corners = QUADRANGLE // 6 if name == "small" else QUADRANGLE
+    corners = np.insert(corners, 2, (250, 200), axis=0) if name == "dented" else corners
+    cv2.fillPoly(density, [corners], 1)
+    if name == "ring":
+        cv2.ellipse(density, (260, 200), (130, 110), 0, 0, 360, 0, -1)
+    elif name != "blank":
+        cv2.polylines(density, [corners.min(axis=0) + ZIGZAG[0]], False, 0, 9)
+    density[50:380, 600:800] = float(name == "two")
+    is_ink = cv2.erode(density, np.ones((9, 9))) < density if name == "filled" else density > 0
+    scrap = find_scrap(find_layout(density > 0, density, 0.4), is_ink)
+    assert (scrap is not None) is is_so
+    if scrap is not None:
+        np.testing.assert_array_equal(scrap, cv2.fillPoly(np.zeros((450, 1000)), [QUADRANGLE], 1) > 0)
