@@ -27,6 +27,16 @@ def test_the_lines_of_a_cell_need_not_be_whole(style: str) -> None:
     assert not cleaned.any()
 
 
+def test_a_stroke_between_the_lines_of_two_sides_is_no_second_line_of_the_third() -> None:
+    two = np.zeros((120, 80), np.float32)
+    cv2.polylines(two, [np.array([(24, 36), (44, 30), (54, 44), (24, 96), (66, 96)])], False, 1, 6)
+    framed = two.copy()
+    framed[114:117] = framed[:, 3:6] = framed[:, 8:11] = framed[:, 75:78] = 1
+    cleaned, sides = without_cell_lines(framed, 0.25)
+    assert sides == {1, 2, 3}
+    np.testing.assert_array_equal(cleaned[:, 16:70], two[:, 16:70])
+
+
 def test_the_base_of_a_digit_and_a_shadow_are_no_lines() -> None:
     two = np.zeros((120, 80), np.float32)
     cv2.polylines(two, [np.array([(6, 20), (40, 5), (70, 30), (8, 112), (72, 112)])], False, 1, 8)

@@ -137,9 +137,9 @@ def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[
         # Each side is judged as it was at first: without the others, its lines would not reach the corners.
         side = np.rot90(density, turns)
         is_strip = len(side) >= STRIP * side.shape[1]
-        # A double line is two: the outer one may be found first.
-        for _ in range(_MOST_LINES):
-            line = find_side_line(side, low, _LONE_LINE if is_strip else criteria)
+        # A double line is two: the outer one may be found first. What follows may be a stroke, too.
+        for number in range(_MOST_LINES):
+            line = find_side_line(side, low, _LONE_LINE if is_strip or number else criteria)
             if line is None:
                 break
             sides.add(turns)
