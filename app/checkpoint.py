@@ -92,17 +92,19 @@ def serialize(content: Any) -> bytes:
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 (hex) of what a dict holds: text, arrays, and dicts of them, in any order."""
+    """Return the SHA-256 (hex) of what a dict holds: text, arrays, and dicts of them, in any order.
+
+    It tells damage, and no intent: whoever changes the content can note another digest.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(content.items()):
-        digest.update(f"{name}\n".encode())
         if isinstance(value, Mapping):
-            digest.update(digest_of(value).encode())
+            described = digest_of(value)
         elif isinstance(value, np.ndarray):
-            digest.update(f"{value.dtype.str} {value.shape}".encode())
-            digest.update(np.ascontiguousarray(value).data)
+            described = f"{value.dtype.str} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
         else:
-            digest.update(str(value).encode())
+            described = f"{value!r}"
+        digest.update(f"{name!r} {described}\n".encode())
     return digest.hexdigest()
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, NoReturn, Optional
+from typing import Any, Callable, NoReturn, Optional, TextIO
 
 from tqdm import tqdm
 
@@ -86,7 +86,17 @@ def printable(text: str) -> str:
 
 def say(line: str) -> None:
     """Print one line for the person (not for the next program in a pipe) on standard error."""
-    tqdm.write(line, file=sys.stderr)
+    _print(line, sys.stderr)
+
+
+def _print(line: str, file: TextIO) -> None:
+    """Print a line above any progress bar, unless the terminal has gone, where nobody could read it."""
+    try:
+        tqdm.write(line, file=file)
+        file.flush()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 def progress_bar(
@@ -141,8 +151,7 @@ class TrainingDisplay:
     def line(self, text: str) -> None:
         """Print a line on standard output, above the bar."""
         if self._visible:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            _print(text, sys.stdout)
 
     def close(self) -> None:
         """Take the bar away."""

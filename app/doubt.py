@@ -34,7 +34,7 @@ _INK_WEIGHT, _WORST_INK = 2.0, -8.0
 
 
 def scores_of(logits: NDArray[np.float32], likelihood: float = 0.0) -> NDArray[np.float64]:
-    """Return how sure it is that pictures show their likeliest digits: about -10 to 40, higher if surer.
+    """Return how sure it is that pictures show their likeliest digits: about -20 to 40, higher if surer.
 
     It is the sum of the first logit's lead over the second, small between two digits; of the log of the sum
     of the logits' exponentials, small for what is unlike all digits (the negative energy of W. Liu et al.,

@@ -53,7 +53,7 @@ def write_explanation(path: Path, reading: Reading) -> None:
         ):
             _show_stage(axis, name, image)
     for row, part in zip(rows, parts):
-        # A few digits stand in the middle.
+        # A few digits stand in the middle; no part of a figure may be of no width.
         beside = (_ROW - len(row)) / 2 + 1e-3
         _, middle, _ = part.subfigures(1, 3, width_ratios=(beside, len(row), beside))
         axes = middle.subplots(2, len(row), squeeze=False)

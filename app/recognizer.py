@@ -55,7 +55,7 @@ _CRUMB = 0.5
 
 # What a warning says of ink that is left out: lines without digits; and, where there is to be one digit,
 # others of at least this share of its size.
-_CRUMBS = "above or below it is ink that hardly looks like digits"
+_NO_DIGITS = "above or below it is ink that hardly looks like digits"
 _ANOTHER = "beside it is ink that looks like another digit"
 _ALIKE = 0.6
 
@@ -205,7 +205,7 @@ class Recognizer:
 
     def _choose(self, path: Path, page: Page, logits: Sequence[NDArray[np.float32]], top_k: int) -> Reading:
         """Return the reading of the guess whose ink looks and reads best, given [K, 10] logits of each."""
-        best: Optional[tuple[float, Guess, NDArray[np.float32], list[int], str]] = None
+        best: Optional[tuple[float, Guess, NDArray[np.float32], list[int], Optional[str]]] = None
         for guess, rows in zip(page.guesses, logits):
             costs = -np.log(softmax(rows).max(axis=1)) + [cut.way.strangeness for cut in guess.candidates]
             all_sureness = scores_of(rows) / max(self._least_score, 1.0)
@@ -215,21 +215,21 @@ class Recognizer:
                 chosen = cut_lines(guess, costs + touching_costs(guess, all_sureness))
             sureness = np.minimum(all_sureness[chosen], _SUREST)
             kept = without_crumbs([guess.candidates[index].line for index in chosen], sureness)
-            left_out = _CRUMBS if len(kept) < len(chosen) else ""
+            remark = _NO_DIGITS if len(kept) < len(chosen) else None
             if self._single and leaves_digits(guess, chosen[0], all_sureness):
-                left_out = _ANOTHER
+                remark = _ANOTHER
             chosen, sureness = [chosen[index] for index in kept], sureness[kept]
             merit = _INK_WEIGHT * guess.likelihood + float((_SCORE_WEIGHT * sureness - costs[chosen]).mean())
             if is_for_one(page.size):
                 merit -= _FURTHER_DIGIT * (len(chosen) - 1)
             if best is None or merit > best[0]:
-                best = merit, guess, rows, chosen, left_out
+                best = merit, guess, rows, chosen, remark
         if best is None:
             nothing = Prediction(str(path), "", (), 0.0, "the picture holds no ink")
             return Reading(nothing, (), np.empty((0, 10)), {})
-        _, guess, rows, chosen, left_out = best
+        _, guess, rows, chosen, remark = best
         cuts = [guess.candidates[index] for index in chosen]
-        return self._to_reading(path, page.size, cuts, rows[chosen], guess, top_k, left_out)
+        return self._to_reading(path, page.size, cuts, rows[chosen], guess, top_k, remark)
 
     def _to_reading(
         self,
@@ -239,7 +239,7 @@ class Recognizer:
         rows: NDArray[np.float32],
         guess: Guess,
         top_k: int,
-        left_out: str,
+        remark: Optional[str],
     ) -> Reading:
         probabilities = softmax(rows)
         rankings = [_rank(row) for row in probabilities]
@@ -261,7 +261,7 @@ class Recognizer:
                 rankings,
                 scores,
                 self._least_score,
-                left_out,
+                remark,
                 any(cut.way.is_part for cut in cuts),
                 [number for number, cut in enumerate(cuts) if reaches_across(cut.digit.box, size)],
             ),
@@ -348,14 +348,14 @@ def _doubt(
     rankings: Sequence[Sequence[Candidate]],
     scores: Sequence[float],
     least_score: float,
-    left_out: str = "",
+    remark: Optional[str] = None,
     is_parted: bool = False,
     across: Collection[int] = (),
 ) -> Optional[str]:
     """Return why a reading is in doubt, or None.
 
     For each digit, the first of these: a second one is likely, its score is low, or it is a one among those
-    that reach across the picture. For all: ink is left out, or digits were parted that touch.
+    that reach across the picture. For all: digits were parted that touch, or the remark.
     """
     doubtful = []
     for number, ((first, second, *_), score) in enumerate(zip(rankings, scores)):
@@ -371,8 +371,8 @@ def _doubt(
     if is_parted:
         # Many of such numbers are read wrongly, and the scores do not tell which.
         doubtful.append("digits touch one another and may be parted wrongly")
-    if left_out:
-        doubtful.append(left_out)
+    if remark:
+        doubtful.append(remark)
     return ", ".join(doubtful) or None
 
 

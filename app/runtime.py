@@ -325,6 +325,9 @@ class StopRequest:
     def _note(self, number: int, _frame: Optional[FrameType]) -> None:
         self.signal_number = number
         self._restore()
+        if number == getattr(signal, "SIGHUP", None):
+            # The end of a terminal is told twice, by the shell and by the system, and means the same.
+            signal.signal(number, signal.SIG_IGN)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -29,6 +29,7 @@ from app.datasets.dataset import (
     MnistDataset,
     TrainingBatches,
     batches_per_epoch,
+    find_again,
     images_per_epoch,
     load_batches,
     load_data,
@@ -65,7 +66,7 @@ class TrainResult:
     """Of the same parameters on the test images; None on a later process."""
 
     is_new: bool
-    """Whether something was trained: else the run was at its end before, and its test images looked at."""
+    """Whether this is the first look at the test images, and not that of a finished run once more."""
 
 
 class TrainingStoppedError(Exception):
@@ -150,13 +151,16 @@ def train(
     Raises:
         UsageError: `run_dir` already holds something, or the validation size leaves nothing to train on.
         DataError: the data cannot be had.
-        TrainingStoppedError: Ctrl-C or SIGTERM; the state is saved and `resume` continues from it.
+        TrainingStoppedError: Ctrl-C, SIGTERM or SIGHUP; the state is saved and `resume` continues from it.
+        FileError: a file cannot be written, or another process is at work in the folder.
         TrainingDivergedError: the loss is no longer finite.
     """
     run = _Run(_with_workers(config), run_dir, display)
     if run.processes.is_first:
-        _create_run_dir(run_dir, run.config)
+        _make_run_dir(run_dir)
     with run.alone():
+        if run.processes.is_first:
+            _begin_run(run_dir, run.config)
         return run.finish(with_report)
 
 
@@ -185,15 +189,26 @@ def resume(
         config = TrainConfig.from_json(checkpoints.read_json(run_dir / "config.json"))
     except UsageError as error:
         raise CheckpointError(f"{run_dir / 'config.json'}: {error}") from error
+    if overrides:
+        # The place that is named takes that of the other kind, too.
+        config = dataclasses.replace(config, **{"data": None, "data_dir": None, **overrides})
     try:
-        run = _Run(dataclasses.replace(config, **(overrides or {})), run_dir, display)
+        run = _Run(config if overrides else find_again(config), run_dir, display)
     except UsageError as error:
         raise CheckpointError(f"{run_dir}: cannot be continued with these data: {error}") from error
     with run.alone():
         for left_over in run_dir.glob(".*.part"):
             left_over.unlink(missing_ok=True)
         run.restore(state_path)
-        return run.finish(with_report)
+        return run.finish(with_report, is_new=not _is_finished(run_dir))
+
+
+def _is_finished(run_dir: Path) -> bool:
+    """Whether a run has been evaluated at its end."""
+    try:
+        return checkpoints.read_json(run_dir / "last.json").get("finished") is True
+    except CheckpointError:
+        return False
 
 
 def learning_rate_factor(config: TrainConfig, step: int, steps: int) -> float:
@@ -235,13 +250,19 @@ def _with_dataset(config: TrainConfig, data: DataSet) -> TrainConfig:
     return dataclasses.replace(config, dataset="strokes" if data.is_synthetic else "mnist")
 
 
-def _create_run_dir(run_dir: Path, config: TrainConfig) -> None:
+def _make_run_dir(run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if any(run_dir.iterdir()):
             raise UsageError(f"{run_dir}: already holds files; resume that run or name another folder")
     except OSError as error:
         raise UserError(f"{run_dir}: cannot be used as a run folder: {error.strerror}") from error
+
+
+def _begin_run(run_dir: Path, config: TrainConfig) -> None:
+    """Write the configuration, unless another process was faster since the folder was found empty."""
+    if (run_dir / "config.json").exists():
+        raise UsageError(f"{run_dir}: already holds files; resume that run or name another folder")
     write_json(run_dir / "config.json", config.to_json())
 
 
@@ -287,7 +308,7 @@ class _Run:
         return network, optimizer, schedule
 
     def alone(self) -> AbstractContextManager[None]:
-        """Return what keeps other processes than those of this run from writing to its folder meanwhile."""
+        """Return what keeps other runs out of the folder while the first process of this one writes to it."""
         return locked(self.run_dir) if self.processes.is_first else nullcontext()
 
     def restore(self, path: Path) -> None:
@@ -298,11 +319,13 @@ class _Run:
         """
         content = checkpoints.deserialize(path)
         try:
+            # Earlier versions noted none.
+            digest = content.pop("digest", None)
+            if digest is not None and digest != checkpoints.digest_of(content):
+                raise CheckpointError(f"{path}: damaged, its content has another SHA-256 than was noted")
             optimizer, states = content["optimizer"], [(self.network, content["parameters"])]
             if self.average:
                 states.append((self.average.network, content["average"]))
-            if content.pop("digest") != checkpoints.digest_of(content):
-                raise CheckpointError(f"{path}: damaged, its content has another SHA-256 than was noted")
             recorded = json.loads(content["progress"])
             if recorded.pop("checksum") != self.checksum:
                 raise CheckpointError(f"{self.run_dir}: it was trained on other data than {self.data.source}")
@@ -322,8 +345,11 @@ class _Run:
             raise CheckpointError(f"{path}: not the state of this run's optimiser") from error
         self.schedule.step(self.progress.epoch * self.batches + self.progress.batch)
 
-    def finish(self, with_report: bool) -> TrainResult:
-        """Train the epochs that are left, then evaluate the chosen parameters, and write a report of them."""
+    def finish(self, with_report: bool, is_new: bool = True) -> TrainResult:
+        """Train the epochs that are left, then evaluate the chosen parameters, and write a report of them.
+
+        `is_new` tells whether they have not been evaluated before.
+        """
         # A run killed from here on can be resumed, and files of different ages that a kill left agree again.
         self.save_last()
         per_epoch = images_per_epoch(len(self.dataset), self.config)
@@ -335,7 +361,6 @@ class _Run:
             f"data: {self.data.name} from {self.data.source}: {len(self.dataset):,} training{extra}, "
             f"{len(self.validation.images):,} validation, {len(self.data.test.images):,} test images"
         )
-        is_new = self.progress.epoch < self.config.epochs
         if not is_new:
             self.display.line("nothing is left to train, the run is evaluated again")
         self.display.start(self.config.epochs * per_epoch, done)

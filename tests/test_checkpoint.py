@@ -9,6 +9,7 @@ import paddle
 import pytest
 
 from app.checkpoint import (
+    digest_of,
     get_state,
     load_checkpoint,
     load_state,
@@ -324,3 +325,16 @@ def test_state_can_be_saved_to_memory_and_is_what_paddle_reads():
 
     loaded = paddle.load(io.BytesIO(serialize({"a": np.ones(2, np.float32)})))
     np.testing.assert_array_equal(loaded["a"].numpy(), [1, 1])
+
+
+def test_a_digest_tells_any_change_and_no_order():
+    content = {"a": np.arange(4, dtype=np.float32), "b": {"c": "text", "d": np.zeros(2)}}
+    turned = {"b": dict(reversed(content["b"].items())), "a": content["a"].copy()}
+    assert digest_of(turned) == digest_of(content)
+    others = [
+        {**content, "a": content["a"].reshape(2, 2)},
+        {**content, "a": content["a"].view(np.int32)},
+        {**content, "b": {"c": "text", "e": np.zeros(2)}},
+        {"a": content["a"], "b": str(content["b"])},
+    ]
+    assert len({digest_of(one) for one in [content, *others]}) == 5

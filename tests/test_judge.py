@@ -20,20 +20,33 @@ def test_ink_stands_out_from_the_grain_of_the_paper_and_a_shade_does_not(
     grain = np.random.default_rng(1).normal(0, 2, stroke.shape)
     grey = (200 * (1 - shade * cv2.GaussianBlur(stroke, (0, 0), 4)) + grain).round().astype(np.uint8)
     edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    assert visibility(stroke > 0, edges) == pytest.approx(expected, abs=0.05)
+    nothing = np.zeros(stroke.shape, bool)
+    assert visibility(stroke > 0, nothing, edges) == pytest.approx(expected, abs=0.05)
     layout = find_layout(stroke > 0, stroke, 0.4)
-    _, likelihood = judge(layout, stroke, grey)
+    _, likelihood = judge(layout, stroke, grey, nothing)
     assert (likelihood < -2) is (expected < 1)
-    # In a small picture, edges elsewhere may be those of a frame.
-    part = slice(80, 240)
-    layout = find_layout(stroke[part, part] > 0, stroke[part, part], 0.4)
-    assert judge(layout, stroke[part, part], grey[part, part])[1] > -1
+    # A small picture has too little paper to tell its grain.
+    part = slice(80, 240), slice(80, 240)
+    layout = find_layout(stroke[part] > 0, stroke[part], 0.4)
+    assert judge(layout, stroke[part], grey[part], nothing[part])[1] > -1
+
+
+def test_printed_lines_are_no_grain() -> None:
+    stroke = cv2.polylines(np.zeros((400, 400), np.float32), ZIGZAG, False, 0.2, 6)
+    printed = np.zeros(stroke.shape, bool)
+    printed[::20] = printed[:, ::20] = True
+    grey = (220 * (1 - np.maximum(stroke, np.where(printed & (stroke == 0), 0.4, 0)))).astype(np.uint8)
+    edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    assert visibility(stroke > 0, printed, edges) == 1
+    assert visibility(stroke > 0, np.zeros_like(printed), edges) < 0.8
 
 
 def test_ink_that_leaves_no_paper_is_not_compared_with_any() -> None:
     edges = np.zeros((20, 20), np.uint8)
-    assert visibility(np.ones((20, 20), bool), edges) == 1
-    assert visibility(np.zeros((20, 20), bool), edges) == 1
+    everything, nothing = np.ones((20, 20), bool), np.zeros((20, 20), bool)
+    assert visibility(everything, nothing, edges) == 1
+    assert visibility(nothing, everything, edges) == 1
+    assert visibility(nothing, nothing, edges) == 1
 
 
 QUADRANGLE = np.array([(90, 70), (420, 40), (460, 330), (60, 380)])

@@ -157,7 +157,7 @@ def test_of_many_doubts_the_first_are_spelt_out() -> None:
 
 
 def test_ink_that_is_left_out_is_said() -> None:
-    warning = _doubt([[Candidate(4, 0.99), Candidate(9, 0.01)]], [LEAST_SCORE], LEAST_SCORE, left_out="rest")
+    warning = _doubt([[Candidate(4, 0.99), Candidate(9, 0.01)]], [LEAST_SCORE], LEAST_SCORE, remark="rest")
     assert warning == "rest"
 
 

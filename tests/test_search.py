@@ -91,8 +91,9 @@ def test_a_digit_cut_out_with_a_faint_line_across_it_is_found_without_the_line()
     assert min(np.abs(np.subtract(box, expected)).max() for box in boxes) <= 2
 
 
-@pytest.mark.parametrize(("side", "is_found"), [(2, False), (12, True)])
-def test_crumbs_alone_are_no_writing(side: int, is_found: bool) -> None:
-    pixels = np.full((500, 600, 1), 220, np.uint8)
-    pixels[200 : 200 + 2 * side, 300 : 300 + side // 2] = 60
-    assert bool(search_polarities(Picture(pixels, (600, 500)))) is is_found
+@pytest.mark.parametrize(("length", "scale", "is_found"), [(6, 1, False), (10, 1, True), (20, 3, True)])
+def test_crumbs_alone_are_no_writing(length: int, scale: int, is_found: bool) -> None:
+    # In the picture reduced, the last is as small as the first.
+    pixels = np.full((500 * scale, 600 * scale, 1), 220, np.uint8)
+    pixels[200 : 200 + length, 300 : 300 + length // 3] = 60
+    assert bool(search_polarities(Picture(pixels, (600 * scale, 500 * scale)))) is is_found

@@ -40,7 +40,7 @@ def some() -> Digits:
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the data set is kept."""
-    directory = tmp_path_factory.mktemp("data") / "new" / "strokes"
+    directory = tmp_path_factory.mktemp("repository") / "data" / "strokes"
     load_strokes(directory)
     return directory
 
@@ -162,8 +162,8 @@ def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
 def nowhere(kept: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     """A configuration whose data folders hold strokes and no MNIST."""
     monkeypatch.delenv("MNIST_DATA_DIR", raising=False)
-    monkeypatch.setattr(runtime, "REPOSITORY", kept.parent)
-    return replace(SMALL, data_dir=str(kept.parent))
+    monkeypatch.setattr(runtime, "REPOSITORY", kept.parent.parent)
+    return SMALL
 
 
 def test_auto_takes_the_files_that_are_there(digits_directory: Path, digits: DataSet) -> None:
@@ -200,7 +200,7 @@ def test_a_folder_that_nothing_can_be_put_into_means_strokes_made_anew(
     nowhere: TrainConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    config = replace(nowhere, data_dir=str(tmp_path / "file" / "folder"))
+    config = replace(nowhere, data_dir=str(tmp_path / "file" / "folder"), dataset="strokes")
     data = load_data(config, mirrors=["http://127.0.0.1:9/"])
     assert data.is_synthetic
     assert data.checksum() == CHECKSUM
@@ -213,6 +213,13 @@ def test_a_broken_file_is_an_error_and_no_reason_for_strokes(digits_directory: P
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(b"broken")
     with pytest.raises(DataError, match="t10k-labels"):
         load_data(replace(SMALL, data_dir=str(tmp_path)), mirrors=[])
+
+
+def test_a_folder_that_is_named_is_not_replaced_by_strokes(nowhere: TrainConfig, tmp_path: Path) -> None:
+    config = replace(nowhere, data_dir=str(tmp_path / "typo"))
+    with pytest.raises(DataError, match=r"is not in .*typo and could not be downloaded"):
+        load_data(config, mirrors=["http://127.0.0.1:9/"])
+    assert not (tmp_path / "typo").exists()
 
 
 def test_mnist_fails_where_it_cannot_be_had(nowhere: TrainConfig) -> None:

@@ -96,6 +96,9 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory
         process.stdout.readline()
         process.stdout.readline()
         process.send_signal(number)
+        if number == signal.SIGHUP:
+            # A terminal that closes is told of by the shell and by the system.
+            process.send_signal(number)
         process.communicate()
     assert process.returncode == 128 + number
     resumed = run(tmp_path, "--resume", "parts")

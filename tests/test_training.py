@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import signal
 from functools import partial
 
@@ -302,6 +303,26 @@ def test_a_run_that_is_being_trained_is_not_resumed_meanwhile(config, tmp_path):
 
     with pytest.raises(TrainingStoppedError):
         train(config, tmp_path / "run", ResumedAt(2))
+    resume(tmp_path / "run")
+
+
+def test_a_state_without_a_checksum_is_one_of_an_earlier_version(config, tmp_path):
+    with pytest.raises(TrainingStoppedError):
+        train(config, tmp_path / "run", InterruptAt(2))
+    path = tmp_path / "run" / "last.pdopt"
+    content = deserialize(path)
+    del content["digest"]
+    path.write_bytes(serialize(content))
+    assert resume(tmp_path / "run").is_new
+    assert not resume(tmp_path / "run").is_new
+
+
+def test_data_that_moved_are_found_again(config, tmp_path, digits_directory, monkeypatch):
+    shutil.copytree(digits_directory, tmp_path / "data")
+    with pytest.raises(TrainingStoppedError):
+        train(dataclasses.replace(config, data_dir=str(tmp_path / "data")), tmp_path / "run", InterruptAt(2))
+    (tmp_path / "data").rename(tmp_path / "moved")
+    monkeypatch.setenv("MNIST_DATA_DIR", str(tmp_path / "moved"))
     resume(tmp_path / "run")
 
 

@@ -16,7 +16,7 @@ from app.augment import augment, calm
 from app.config import TrainConfig
 from app.datasets import DataSet, make_imbalanced, split, strokes
 from app.datasets.course_json import read_course_json
-from app.datasets.mnist import MIRRORS, load_mnist
+from app.datasets.mnist import MIRRORS, find_files, load_mnist
 from app.errors import DownloadError, FileError
 from app.models import to_model_input
 
@@ -32,7 +32,8 @@ def load_data(
     """Return the data set that `config` names, with its extra strokes.
 
     That is its JSON file, or else MNIST from a folder or a mirror, or synthetic handwriting. With the data
-    set `auto` it is MNIST, or strokes if MNIST is in no folder and cannot be downloaded: the `note` says why.
+    set `auto` it is MNIST, or strokes if no folder is named, MNIST is in none of the usual ones and cannot be
+    downloaded: the `note` says why.
 
     Args:
         config: its fields `data`, `data_dir`, `dataset` and `extra_strokes`.
@@ -46,15 +47,26 @@ def load_data(
     return dataclasses.replace(data, extra=strokes.make_extra_strokes(config.extra_strokes))
 
 
+def find_again(config: TrainConfig) -> TrainConfig:
+    """Return a recorded configuration that looks in the usual places if its folder no longer holds the data.
+
+    It was on another machine, or is gone. Whoever uses the data compares the checksum with that recorded.
+    """
+    if config.data_dir is None or config.dataset == "strokes" or find_files(Path(config.data_dir)):
+        return config
+    return dataclasses.replace(config, data_dir=None)
+
+
 def _load(config: TrainConfig, mirrors: Sequence[str], patience: float) -> DataSet:
     if config.data is not None:
         return read_course_json(Path(config.data))
     directories = runtime.data_directories(config.data_dir)
     # Not where MNIST_DATA_DIR says: that folder is for MNIST, and may be many people's.
-    kept = Path(config.data_dir or runtime.REPOSITORY / "data") / "strokes"
+    kept = Path(config.data_dir or runtime.REPOSITORY / "data").expanduser() / "strokes"
     if config.dataset == "strokes":
         return strokes.load_strokes(kept)
-    if config.dataset == "mnist":
+    # Who names a folder wants what is in it.
+    if config.dataset == "mnist" or config.data_dir is not None:
         return load_mnist(directories, mirrors=mirrors)
     try:
         return load_mnist(directories, mirrors=mirrors, patience=patience)

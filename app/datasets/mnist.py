@@ -239,8 +239,7 @@ def _describe_failure(
     return [
         f"{name} is not in {directory} and could not be downloaded from any mirror:",
         *(f"  {mirror}: {reason}" for mirror, reason in faults.items()),
-        f"Put {', '.join(files)} into {directory} by hand, or name the folder that has them "
-        "with --data-dir or MNIST_DATA_DIR.",
+        f"Put {', '.join(files)} into {directory} by hand, or name the folder that has them with --data-dir.",
     ]
 
 

@@ -34,14 +34,18 @@ _SEEN, _UNLIKELY, _ELSEWHERE = 1.3, 8.0, 4
 _UNSEEN, _NO_EDGE = 0.3, 0.2
 
 
-def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[float, float]:
+def judge(
+    layout: Layout, density: Density, grey: NDArray[np.uint8], printed: NDArray[np.bool_]
+) -> tuple[float, float]:
     """Return the contrast of the ink that was kept, and how much it looks like strokes of a pen.
 
-    The first is in levels of grey, the second the logarithm of a share.
+    The first is in levels of grey, the second the logarithm of a share, or less. `printed` tells where ink is
+    that was not kept, such as ruled lines.
 
     Strokes are long and thin, leave most of the frame's border free, and end where the picture has an edge.
     If paper is taken for ink, it is broad and reaches the border; and much of its outline lies where the
-    closing's square no longer fitted in, and nothing is to be seen. On blank paper, all that is found is so.
+    closing's square no longer fitted in, and nothing is to be seen. On blank paper nothing that is found
+    stands out from the grain.
     """
     slenderness = min(1.0, layout.main.length / layout.main.width / _SLENDER)
     dense = density > HIGH
@@ -53,20 +57,24 @@ def judge(layout: Layout, density: Density, grey: NDArray[np.uint8]) -> tuple[fl
     misplaced = float(is_along_frame(layout.main)) + 2 * border_share(dense) + float(dense.mean())
     likelihood = float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
     if max(grey.shape) > SMALL:
-        # In small pictures, the edges elsewhere are those of frames and cells.
-        likelihood += _UNLIKELY * float(np.log(visibility(own, edges)))
+        # A small picture has too little paper beside its ink to tell the grain from.
+        likelihood += _UNLIKELY * float(np.log(visibility(own, printed, edges)))
     return strongest, likelihood
 
 
-def visibility(is_ink: NDArray[np.bool_], edges: NDArray[np.uint8]) -> float:
+def visibility(is_ink: NDArray[np.bool_], printed: NDArray[np.bool_], edges: NDArray[np.uint8]) -> float:
     """Return how much ink stands out from the grain of the paper: 1 for ink that does, less for shades.
+
+    Half of a shade's outline is as strong as what the grain comes to here and there.
 
     Args:
         is_ink: bool [height, width].
+        printed: bool [height, width], where other ink is, whose edges are not the paper's.
         edges: uint8 [height, width], how much the picture changes there.
     """
     side = 2 * _ELSEWHERE + 1
-    is_near = cv2.dilate(is_ink.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+    is_near = cv2.dilate((is_ink | printed).astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+    # A quarter of the pixels tells as much of the paper.
     own, elsewhere = edges[outline(is_ink)], edges[::2, ::2][~is_near[::2, ::2]]
     if not own.size or not elsewhere.size:
         return 1.0

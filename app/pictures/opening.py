@@ -34,6 +34,9 @@ PICTURE_SUFFIXES = (
 Phones save HEIF, which Pillow does not open: it is better to say so than to pass over half of the photos.
 """
 
+_HEIF = (".heic", ".heif")
+_UNKNOWN = "not a picture, or of a kind that cannot be read"
+
 # More than any camera's picture; a file that claims more is refused before it is decoded.
 MAX_PIXELS = 150_000_000
 _TOO_LARGE = f"too large: expected at most {MAX_PIXELS // 1_000_000} million pixels"
@@ -135,7 +138,9 @@ def open_picture(path: Path) -> Opened:
     except PictureError:
         raise
     except UnidentifiedImageError as error:
-        raise PictureError(path, "not a picture, or of a kind that cannot be read") from error
+        is_heif = path.suffix.lower() in _HEIF
+        reason = "HEIF cannot be read: save it as JPEG" if is_heif else _UNKNOWN
+        raise PictureError(path, reason) from error
     except Image.DecompressionBombError as error:
         raise PictureError(path, _TOO_LARGE) from error
     except MemoryError as error:

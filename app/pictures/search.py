@@ -56,8 +56,8 @@ _THICK, _THIN = 0.4, 0.15
 # What is taken off the likelihood if all that is read may be a shadow, for less of it less.
 _SHADY = 0.6
 
-# The share of the picture's longer side below which all strokes are crumbs: nobody could read them.
-_CRUMB = 0.01
+# The longest side of strokes that nobody could read, in pixels of the finer picture.
+_UNREADABLE = 8
 
 # What is taken off where a shadow lies on ink, in units of the shadow's own density.
 _SHADOW = 1.25
@@ -253,11 +253,21 @@ def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[
         filled = fill_outlines(join_tiles(is_ink))
         density, is_ink = np.where(filled & ~is_ink, np.float32(1), density), filled
         layout = without_ghosts(find_layout(is_ink, density, sight.thickest), sight.grey)
-    if not layout.lines or layout.main.side < _CRUMB * max(density.shape):
+    if not layout.lines or is_crumb(layout.main, density.shape, sight.picture):
         return []
     with sight.picture.stage("judge"):
-        contrast, likelihood = judge(layout, density, sight.grey)
+        printed = strokes_of(sight.ink, full) & ~is_ink
+        contrast, likelihood = judge(layout, density, sight.grey, printed)
     return [Found(sight.ink, density, full, layout, contrast, likelihood + price, sight.picture.fine)]
+
+
+def is_crumb(main: Piece, shape: tuple[int, ...], picture: Picture) -> bool:
+    """Whether the longest strokes, found in a picture of that shape, are too small for a digit.
+
+    Small pictures may hold digits of a few pixels.
+    """
+    scale = max(picture.fine.shape) / max(shape)
+    return max(shape) > SMALL and main.side * scale < _UNREADABLE
 
 
 def remove_lines_from(picture: Picture, density: Density, low: float) -> Density:

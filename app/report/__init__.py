@@ -68,7 +68,7 @@ def write_report(
         write_atomically(out_dir / "figures" / f"{name}.png", png)
     write_atomically(out_dir / "report.html", page.encode())
     write_json(out_dir / "report.json", content)
-    doubt = describe_doubt(checkpoint, findings.is_training_data)
+    doubt = describe_doubt(checkpoint, findings.is_training_data) if findings.validation else ""
     return Report(findings.validation, findings.test, doubt, out_dir / "report.html")
 
 

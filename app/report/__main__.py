@@ -51,7 +51,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser.parse_args(arguments)
     runtime.prepare()
     from app.checkpoint import load_checkpoint, resolve_checkpoint
-    from app.datasets.dataset import load_data
+    from app.datasets.dataset import find_again, load_data
 
     paths = [resolve_checkpoint(run) for run in options.runs]
     for number, path in enumerate(paths):
@@ -62,9 +62,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if options.data_dir or options.data or options.dataset:
         dataset = options.dataset or "mnist"
         config = replace(config, data_dir=options.data_dir, data=options.data, dataset=dataset)
-    elif config.data_dir and not Path(config.data_dir).is_dir():
-        # It was on another machine, or is gone. The checksum tells whether the data found are the same.
-        config = replace(config, data_dir=None)
+    else:
+        config = find_again(config)
     data = load_data(config)
     if len(checkpoints) > 1:
         _report_ensemble(checkpoints, data, options.out)

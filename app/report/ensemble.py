@@ -40,7 +40,10 @@ class Ensemble:
     def to_json(self) -> dict[str, Any]:
         """Return all figures as plain JSON values."""
         return {
-            "members": [{"path": path, **_describe(one)} for path, one in zip(self.paths, self.members)],
+            "members": [
+                {"path": path, "doubt": doubt or None, **_describe(one)}
+                for path, doubt, one in zip(self.paths, self.doubts, self.members)
+            ],
             "average": _describe(self.average),
         }
 
@@ -60,8 +63,8 @@ def examine_ensemble(checkpoints: Sequence[Checkpoint], data: DataSet) -> Ensemb
         CheckpointError: a recorded configuration is not usable, or a network's outputs are not finite.
         UsageError: a recorded validation size does not fit the data.
     """
-    is_known = [was_trained_on(checkpoint, data) for checkpoint in checkpoints]
-    sizes = [validation_size_for(*pair) for pair in zip(checkpoints, is_known)]
+    are_trained_on = [was_trained_on(checkpoint, data) for checkpoint in checkpoints]
+    sizes = [validation_size_for(*pair) for pair in zip(checkpoints, are_trained_on)]
     fewest = min(len(split(data, size).validation.labels) for size in sizes)
     digits = split(data, fewest)
     tests = _evaluate_all(checkpoints, digits.test)
@@ -69,7 +72,7 @@ def examine_ensemble(checkpoints: Sequence[Checkpoint], data: DataSet) -> Ensemb
     if fewest:
         validations = _evaluate_all(checkpoints, digits.validation)
     scores = [Scores(*pair) for pair in zip(validations, tests)]
-    doubts = [describe_doubt(*pair) for pair in zip(checkpoints, is_known)]
+    doubts = [describe_doubt(*pair) for pair in zip(checkpoints, are_trained_on)]
     return Ensemble([str(checkpoint.path) for checkpoint in checkpoints], doubts, scores[:-1], scores[-1])
 
 
