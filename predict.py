@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.console import CommandParser, png_path, printable, progress_bar, run_command, say
+from app.console import CommandParser, named_path, png_path, printable, progress_bar, run_command, say
 from app.errors import CheckpointError, FileError, PictureError, UsageError
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def parse_arguments() -> argparse.Namespace:
         description="Read the digits in each picture: a photo, a drawing or a scan, of any size and kind."
     )
     parser.add_argument(
-        "pictures", nargs="+", type=to_path, metavar="PICTURE", help="a picture, or a folder of pictures"
+        "pictures", nargs="+", type=named_path, metavar="PICTURE", help="a picture, or a folder of pictures"
     )
     parser.add_argument(
         "--checkpoint",
-        type=Path,
+        type=named_path,
         metavar="PATH",
         help="a .pdparams file or a run folder (default: the newest finished run, else the pretrained one)",
     )
@@ -111,19 +111,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--single", action="store_true", help="read each picture as one digit")
     parser.add_argument(
-        "--save-input", type=to_path, metavar="DIR", help="write each digit as the network saw it, 28x28 PNG"
+        "--save-input",
+        type=named_path,
+        metavar="DIR",
+        help="write each digit as the network saw it, 28x28 PNG",
     )
     parser.add_argument(
         "--explain", type=png_path, metavar="PNG", help="draw how the picture was read; for one picture"
     )
     return parser.parse_args()
-
-
-def to_path(text: str) -> Path:
-    """Return the path that an argument names; an empty one names nothing, and not the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a file or a folder, found an empty name")
-    return Path(text)
 
 
 def check_exists(checkpoint: Path) -> None:

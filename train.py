@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from app.config import add_config_arguments, config_from_arguments, given_options, option_name
-from app.console import CommandParser, run_command, say
+from app.console import CommandParser, named_path, run_command, say
 from app.errors import UsageError
 
 
@@ -16,9 +15,9 @@ def parse_arguments() -> argparse.Namespace:
     """Return the checked arguments of the command line."""
     parser = CommandParser(description=__doc__)
     parser.add_argument(
-        "--run-dir", type=Path, metavar="DIR", help="folder of the run (checkpoints/TIME-PRESET)"
+        "--run-dir", type=named_path, metavar="DIR", help="folder of the run (checkpoints/TIME-PRESET)"
     )
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
+    parser.add_argument("--resume", type=named_path, metavar="RUN", help="continue the run in this folder")
     parser.add_argument(
         "--min-accuracy",
         type=float,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app import runtime
 from app.config import TrainConfig
-from app.console import CommandParser, png_path, run_command, say
+from app.console import CommandParser, named, png_path, run_command, say
 from app.datasets import SIDE
 from app.files import write_atomically
 
@@ -299,7 +299,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         description="Show what each distortion makes of a few training images of MNIST, as a PNG.",
     )
     parser.add_argument("out", type=png_path, metavar="OUT.png", help="the file to write")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the four MNIST files (gzip or plain)")
+    parser.add_argument(
+        "--data-dir", type=named, metavar="DIR", help="folder of the four MNIST files (gzip or plain)"
+    )
     options = parser.parse_args(arguments)
     write_atomically(options.out, draw_contact_sheet(_one_of_each(options.data_dir)))
     return 0

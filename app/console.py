@@ -71,6 +71,18 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def named(text: str) -> str:
+    """Return an argument that names a file or a folder; an empty one names nothing, and not the usual one."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a file or a folder, found an empty name")
+    return text
+
+
+def named_path(text: str) -> Path:
+    """Return the path that an argument names, as `named` does."""
+    return Path(named(text))
+
+
 def png_path(text: str) -> Path:
     """Return the path that an argument names for a PNG; a usage error if its name says something else."""
     path = Path(text)

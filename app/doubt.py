@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.console import CommandParser, run_command
+from app.console import CommandParser, named, run_command
 from app.evaluation import softmax
 
 # For checkpoints whose JSON does not say, such as the tutorial's own: about that of the network which comes
@@ -93,7 +93,7 @@ def main() -> int:
 def _parse_arguments() -> argparse.Namespace:
     parser = CommandParser(prog="python -m app.doubt", description="Compute the score below which to doubt.")
     parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="default: the pretrained network")
-    parser.add_argument("--data-dir", metavar="DIR", help="where MNIST is")
+    parser.add_argument("--data-dir", type=named, metavar="DIR", help="where MNIST is")
     return parser.parse_args()
 
 

@@ -454,6 +454,18 @@ def test_extra_strokes_do_not_hide_what_a_network_was_trained_on(
     assert all("/40), test accuracy: " in line for line in said.out.splitlines())
 
 
+def test_data_that_moved_are_found_again(
+    digits: DataSet, digits_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_network(tmp_path / "best.pdparams", 1, digits, 50)
+    metadata = json.loads(path.with_suffix(".json").read_text())
+    metadata["config"]["data_dir"] = str(tmp_path / "gone")
+    path.with_suffix(".json").write_text(json.dumps(metadata))
+    monkeypatch.setenv("MNIST_DATA_DIR", str(digits_directory))
+    assert main([str(path), "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["data"]["is_training_data"] is True
+
+
 def test_what_was_trained_on_other_data_is_named(
     digits: DataSet, digits_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -191,6 +191,22 @@ def test_the_first_signal_is_a_request_and_the_handler_is_put_back():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_the_end_of_a_terminal_is_heard_unless_nohup_has_it_ignored(handler):
+    previous = signal.signal(signal.SIGHUP, handler)
+    try:
+        with StopRequest() as stop:
+            if handler == signal.SIG_IGN:
+                assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            else:
+                # Told twice.
+                signal.raise_signal(signal.SIGHUP)
+                signal.raise_signal(signal.SIGHUP)
+                assert stop.signal_number == signal.SIGHUP
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
 def test_paths_start_at_the_repository():
     assert (REPOSITORY / "train.py").is_file()
     assert isinstance(REPOSITORY, Path)

@@ -21,7 +21,7 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-from app.console import CommandParser, progress_bar, run_command
+from app.console import CommandParser, named, progress_bar, run_command
 from app.datasets import CLASSES, DataSet, Digits
 from app.datasets.course_json import refuse_existing, write_course_json
 from app.datasets.idx import read_digits
@@ -381,7 +381,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         description="Find MNIST, or download it, verify it and describe it.",
         epilog="Looks in --data-dir; if it is not given, in MNIST_DATA_DIR, then in data/ of the repository.",
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="look here, and download to here")
+    parser.add_argument("--data-dir", type=named, metavar="DIR", help="look here, and download to here")
     parser.add_argument(
         "--mirror",
         metavar="URL",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from app import runtime
-from app.console import CommandParser, run_command, say
+from app.console import CommandParser, named, run_command, say
 from app.experiments import STUDIES
 from app.files import make_directory
 
@@ -37,7 +37,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="train for moments: shows that a study works, and nothing else"
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the four MNIST files (gzip or plain)")
+    parser.add_argument(
+        "--data-dir", type=named, metavar="DIR", help="folder of the four MNIST files (gzip or plain)"
+    )
     options = parser.parse_args(arguments)
     runtime.prepare()
     from app.experiments.page import summarise, write_lessons, write_study

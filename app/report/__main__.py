@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Optional
 
 from app import runtime
 from app.config import DATASETS
-from app.console import CommandParser, printable, run_command, say
+from app.console import CommandParser, named, printable, run_command, say
 from app.errors import UsageError
 from app.evaluation import Evaluation, format_accuracy
 from app.files import make_directory, write_json
@@ -34,9 +34,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, or a .pdparams file"
     )
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--data-dir", metavar="DIR", help="folder of the four MNIST files (gzip or plain)")
     source.add_argument(
-        "--data", metavar="FILE", help="evaluate on this file in the tutorial's format instead"
+        "--data-dir", type=named, metavar="DIR", help="folder of the four MNIST files (gzip or plain)"
+    )
+    source.add_argument(
+        "--data", type=named, metavar="FILE", help="evaluate on this file in the tutorial's format instead"
     )
     parser.add_argument(
         "--dataset", choices=DATASETS, help="evaluate on MNIST or on synthetic handwriting instead"
