@@ -1,4 +1,4 @@
-"""The errors that a user can do something about: each is one line, shown without a traceback."""
+"""The errors that a user can do something about: each is a line or a few, shown without a traceback."""
 
 from __future__ import annotations
 

@@ -301,7 +301,8 @@ class StopRequest:
     The work reads it when it is in a sound state.
 
     Use it as a context manager; `signal_number` is None until a signal arrives. A second signal acts at
-    once, as usual. Outside the main thread, where Python allows no handlers, it never sees a signal.
+    once, as usual, but for the end of the terminal, which is ignored from then on. Outside the main thread,
+    where Python allows no handlers, it never sees a signal.
     """
 
     def __init__(self) -> None:

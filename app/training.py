@@ -253,17 +253,20 @@ def _with_dataset(config: TrainConfig, data: DataSet) -> TrainConfig:
 def _make_run_dir(run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        if any(run_dir.iterdir()):
-            raise UsageError(f"{run_dir}: already holds files; resume that run or name another folder")
+        _refuse_unless_empty(run_dir)
     except OSError as error:
         raise UserError(f"{run_dir}: cannot be used as a run folder: {error.strerror}") from error
 
 
 def _begin_run(run_dir: Path, config: TrainConfig) -> None:
     """Write the configuration, unless another process was faster since the folder was found empty."""
-    if (run_dir / "config.json").exists():
-        raise UsageError(f"{run_dir}: already holds files; resume that run or name another folder")
+    _refuse_unless_empty(run_dir)
     write_json(run_dir / "config.json", config.to_json())
+
+
+def _refuse_unless_empty(run_dir: Path) -> None:
+    if any(run_dir.iterdir()):
+        raise UsageError(f"{run_dir}: already holds files; resume that run or name another folder")
 
 
 class _Run:

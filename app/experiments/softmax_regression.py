@@ -200,7 +200,7 @@ def _draw(runs: dict[str, list[Run]], tuned: dict[str, list[Run]]) -> Figure:
     accuracy, loss, factor = figure.subplots(1, 3)
     for line, groups in (("-", runs), ("--", tuned)):
         for name, each in groups.items():
-            if groups is tuned and each == runs[name]:
+            if groups is tuned and each[0].config == runs[name][0].config:
                 # The rate that is best was the first: one line on another.
                 continue
             for number, run in enumerate(each):

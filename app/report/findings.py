@@ -130,9 +130,14 @@ def describe_doubt(checkpoint: Checkpoint, is_training_data: Optional[bool]) -> 
         return ""
     if is_training_data is None:
         return "nothing is recorded about what it was trained on; it may have been trained on these digits"
-    trained_on = recorded_section(checkpoint, "data")
-    name = trained_on.get("trained_on", trained_on.get("name", "unnamed"))
+    name = name_training_data(checkpoint)
     return f"trained on other data, {name}; it may have been trained on some of these digits"
+
+
+def name_training_data(checkpoint: Checkpoint) -> str:
+    """Return what the checkpoint was trained on, extra strokes included, as recorded."""
+    recorded = recorded_section(checkpoint, "data")
+    return str(recorded.get("trained_on", recorded.get("name", "unnamed")))
 
 
 def finite_logits(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.evaluation import Evaluation, format_accuracy
 from app.report.figures import MOST_FILTERS
-from app.report.findings import Findings, percent, reading, series
+from app.report.findings import Findings, name_training_data, percent, reading, series
 
 STYLE_SHEET = """
 :root { color-scheme: light dark; --text: #1d2329; --quiet: #5b6570; --page: #f5f6f8; --card: #fff;
@@ -111,8 +111,7 @@ def _render_warning(findings: Findings) -> str:
     else:
         title, trained_on = "Other data.", findings.section("data")
         text = (
-            f"This checkpoint was trained on other data: "
-            f"{trained_on.get('trained_on', trained_on.get('name', 'unnamed'))} "
+            f"This checkpoint was trained on other data: {name_training_data(findings.checkpoint)} "
             f"(SHA-256 {trained_on.get('checksum')}), while this report is of {findings.data.name} "
             f"(SHA-256 {findings.data_checksum}). Whether the two share digits is not known."
         )
