@@ -8,7 +8,6 @@ import json
 import math
 import pickle
 import pickletools
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.errors import CheckpointError
 from app.fast_layers import accelerate
-from app.files import write_atomically, write_json
+from app.files import other_than_a_file, write_atomically, write_json
 from app.models import (
     Network,
     SoftmaxRegression,
@@ -152,7 +151,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     """Return the JSON beside `path` if it is this program's, else an empty dict."""
     sidecar = path.with_suffix(".json")
     # The tutorial's data may lie beside its parameters as mnist.json: a list of hundreds of megabytes.
-    if not sidecar.exists() or sidecar.stat().st_size > MAX_DESCRIPTION_BYTES:
+    if not sidecar.is_file() or sidecar.stat().st_size > MAX_DESCRIPTION_BYTES:
         return {}
     metadata = read_json(sidecar)
     if metadata.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
@@ -163,17 +162,14 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _build_network(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, Any]) -> Network:
-    if is_softmax_regression(shapes):
-        return SoftmaxRegression()
-    architecture = infer_architecture(shapes)
     recorded = metadata.get("network")
     recorded = recorded if isinstance(recorded, dict) else {}
-    for name, value in architecture.items():
-        # JSON has lists in place of tuples.
-        own = list(value) if isinstance(value, tuple) else value
-        if recorded.get(name, own) != own:
-            found = f"{recorded[name]!a:.40}"
-            raise ValueError(f"the JSON file beside it has {found} for {name}, the parameters {own!a}")
+    if is_softmax_regression(shapes):
+        network = SoftmaxRegression()
+        _compare(recorded, network.architecture)
+        return network
+    architecture = infer_architecture(shapes)
+    _compare(recorded, architecture)
     if "downsampling" in recorded:
         return build_columns(**architecture, downsampling=str(recorded["downsampling"]))
     if architecture["batch_norm"] or architecture["hidden"]:
@@ -181,6 +177,20 @@ def _build_network(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str,
             "how the network halves the picture should be said in the JSON file beside it, under `network`"
         )
     return build_columns(**architecture, downsampling="max-pool")
+
+
+def _compare(recorded: Mapping[str, Any], architecture: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the JSON, which may be silent on anything, tells another network.
+
+    What leaves no trace in the parameters is not compared.
+    """
+    # JSON has lists in place of tuples.
+    own = {name: list(value) if isinstance(value, tuple) else value for name, value in architecture.items()}
+    for name, value in recorded.items():
+        if name not in ("downsampling", "dropout") and value != own.get(name):
+            said = f"{value!a:.40} for {ascii(name)[1:-1]:.40}"
+            found = f"{own[name]!a}" if name in own else "none"
+            raise ValueError(f"the JSON file beside it has {said}, the parameters {found}")
 
 
 def set_state(network: paddle.nn.Layer, state: State, path: Path) -> None:
@@ -241,8 +251,8 @@ def deserialize(path: Path) -> dict[Any, Any]:
         CheckpointError: the file cannot be read, is damaged, or asks for more than arrays and numbers.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CheckpointError(f"{path}: expected a file, found a folder, a device or a pipe")
+        if found := other_than_a_file(path):
+            raise CheckpointError(f"{path}: expected a file, found {found}")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Optional, cast
 
 from app.errors import FileError
+
+
+def other_than_a_file(path: Path) -> Optional[str]:
+    """Return what `path` is if it is no file: a pipe, which would be waited for, or a folder.
+
+    Raises:
+        OSError: there is nothing, or it cannot be looked at.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return None
+    return "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

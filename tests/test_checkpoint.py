@@ -18,7 +18,7 @@ from app.checkpoint import (
     set_state,
 )
 from app.errors import CheckpointError
-from app.models import MultiColumnNet, TwoConvNet, compute_logits
+from app.models import MultiColumnNet, SoftmaxRegression, TwoConvNet, compute_logits
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 
@@ -236,6 +236,24 @@ def test_a_description_of_another_network_is_refused(saved, change, message):
     path.with_suffix(".json").write_text(json.dumps(metadata))
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("is_plain", [True, False], ids=["softmax regression", "two convolutions"])
+def test_a_description_of_the_other_kind_of_network_is_refused(tmp_path, is_plain):
+    network, other = (SoftmaxRegression(), TwoConvNet()) if is_plain else (TwoConvNet(), SoftmaxRegression())
+    path = tmp_path / "net.pdparams"
+    save_checkpoint(path, get_state(network), {"network": network.architecture})
+    assert type(load_checkpoint(path).network) is type(network)
+    save_checkpoint(path, get_state(network), {"network": other.architecture})
+    with pytest.raises(CheckpointError, match=r"the JSON file beside it has .*, the parameters none"):
+        load_checkpoint(path)
+
+
+def test_a_pipe_beside_the_parameters_is_not_waited_for(tmp_path, tutorial_checkpoint):
+    path = tmp_path / "mnist.pdparams"
+    path.write_bytes(tutorial_checkpoint.read_bytes())
+    os.mkfifo(path.with_suffix(".json"))
+    assert load_checkpoint(path).metadata == {}
 
 
 def test_the_tutorials_data_beside_its_parameters_are_not_taken_for_a_description(

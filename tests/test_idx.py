@@ -105,7 +105,13 @@ def test_damaged_gzip_is_named(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     expect_error(tmp_path / "absent", "No such file")
-    expect_error(tmp_path, "Is a directory")
+    expect_error(tmp_path, "found a folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are not there on this system")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json.gz")
+    expect_error(tmp_path / "pipe.json.gz", "found a device or a pipe")
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from app.errors import PictureError
+from app.files import other_than_a_file
 
 Pixels = NDArray[np.uint8]
 """uint8 [height, width, channels]: one channel of grey, or three of red, green and blue."""
@@ -119,13 +119,13 @@ def open_picture(path: Path) -> Opened:
         PictureError: the file is missing, damaged, too large, or not a picture.
     """
     try:
-        status = path.stat()
+        found = other_than_a_file(path)
+        is_empty = path.stat().st_size == 0
     except OSError as error:
         raise _cannot_be_opened(path, error) from error
-    if not stat.S_ISREG(status.st_mode):
-        found = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+    if found:
         raise PictureError(path, f"expected a picture, found {found}")
-    if status.st_size == 0:
+    if is_empty:
         raise PictureError(path, "the file is empty")
     try:
         with warnings.catch_warnings():
