@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
 from paddle import distributed, nn
 
-from app.errors import DataError
+from app.errors import DataError, FileError, UserError
 
 
 class Processes:
@@ -65,6 +66,22 @@ class Processes:
         message = paddle.to_tensor([float(wish)])
         distributed.all_reduce(message)
         return bool(message.item())
+
+    def on_first(self, action: Callable[[], object]) -> None:
+        """Do on the first process what must succeed before any goes on.
+
+        Raises:
+            UserError: it failed, and whatever the action raised on the first process; the others would wait
+                for it in vain.
+        """
+        error = None
+        try:
+            if self.is_first:
+                action()
+        except UserError as caught:
+            error = caught
+        if self.any(error is not None):
+            raise error or FileError("the first of the processes cannot begin; its own message says why")
 
     def gather(self, part: NDArray[np.float32], where: slice, count: int) -> NDArray[np.float32]:
         """Return [count, ...] rows of which each process computed those at `where`."""

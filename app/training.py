@@ -9,7 +9,7 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -156,11 +156,9 @@ def train(
         TrainingDivergedError: the loss is no longer finite.
     """
     run = _Run(_with_workers(config), run_dir, display)
-    if run.processes.is_first:
-        _make_run_dir(run_dir)
+    run.processes.on_first(lambda: _make_run_dir(run_dir))
     with run.alone():
-        if run.processes.is_first:
-            _begin_run(run_dir, run.config)
+        run.processes.on_first(lambda: _begin_run(run_dir, run.config))
         return run.finish(with_report)
 
 
@@ -310,9 +308,16 @@ class _Run:
             optimizer = _build_optimizer(config, network, schedule)
         return network, optimizer, schedule
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Return what keeps other runs out of the folder while the first process of this one writes to it."""
-        return locked(self.run_dir) if self.processes.is_first else nullcontext()
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs out of the folder while the first process of this one writes to it.
+
+        Raises:
+            FileError: in every process, if one of another run is in there.
+        """
+        with ExitStack() as stack:
+            self.processes.on_first(lambda: stack.enter_context(locked(self.run_dir)))
+            yield
 
     def restore(self, path: Path) -> None:
         """Take up the state that `save_last` wrote.

@@ -113,6 +113,7 @@ runtime.prepare()
 import numpy as np
 import paddle
 from app.distributed import Processes
+from app.errors import UserError
 from app.models import TwoConvNet
 
 processes = Processes()
@@ -135,6 +136,20 @@ part = np.full((own_rows.stop - own_rows.start, 2), processes.rank + 1, np.float
 rows = processes.gather(part, own_rows, 3)
 np.testing.assert_array_equal(rows[:, 0], [1, 2, 2])
 
+done = []
+processes.on_first(lambda: done.append(processes.rank))
+assert done == [0] * (processes.rank == 0)
+
+def fail():
+    raise UserError("the folder is full")
+
+try:
+    processes.on_first(fail)
+except UserError as error:
+    is_its_own = str(error) == "the folder is full"
+    assert is_its_own == (processes.rank == 0)
+    Path(sys.argv[1], f"refused-{processes.rank}").touch()
+
 network.fc.bias.set_value(paddle.full([10], float(processes.rank)))
 try:
     processes.check_equal(network)
@@ -147,4 +162,5 @@ def test_workers_agree_and_notice_when_they_do_not(tmp_path, monkeypatch):
     (tmp_path / "worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     wait([start(tmp_path, ["--nproc_per_node", "2"], ["worker.py", str(tmp_path)])])
-    assert {path.name for path in tmp_path.glob("noticed-*")} == {"noticed-0", "noticed-1"}
+    touched = {path.name for path in tmp_path.glob("*-[01]")}
+    assert touched == {"refused-0", "refused-1", "noticed-0", "noticed-1"}
