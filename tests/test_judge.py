@@ -41,6 +41,18 @@ def test_printed_lines_are_no_grain() -> None:
     assert visibility(stroke > 0, np.zeros_like(printed), edges) < 0.8
 
 
+def test_the_blur_round_ink_is_no_grain_and_paper_without_grain_is_no_division_by_zero() -> None:
+    stroke = cv2.polylines(np.zeros((400, 400), np.uint8), ZIGZAG, False, 1, 12)
+    nothing = np.zeros(stroke.shape, bool)
+    blurred = cv2.dilate(stroke, np.ones((9, 9)))
+    assert visibility(stroke > 0, nothing, 100 * blurred) == 1
+    # The same edges cover more than a tenth of a smaller part.
+    part = slice(90, 220), slice(120, 210)
+    edges = np.where(stroke > 0, 40, 200 * blurred).astype(np.uint8)
+    assert (edges[part][stroke[part] == 0] > 0).mean() > 0.1
+    assert visibility(stroke[part] > 0, nothing[part], edges[part]) == 1
+
+
 def test_ink_that_leaves_no_paper_is_not_compared_with_any() -> None:
     edges = np.zeros((20, 20), np.uint8)
     everything, nothing = np.ones((20, 20), bool), np.zeros((20, 20), bool)

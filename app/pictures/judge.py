@@ -28,7 +28,7 @@ _SCRAP_SIZE, _CONVEX, _BLANK, _LINE = 0.03, 0.9, 0.7, 0.01
 
 # How strong the edges of ink are at least that stands out, in units of the strongest tenth of the edges
 # elsewhere; what weight it has if they are less strong; and how many pixels away elsewhere begins.
-_SEEN, _UNLIKELY, _ELSEWHERE = 1.3, 8.0, 4
+_SEEN, _SHADE_WEIGHT, _ELSEWHERE = 1.3, 8.0, 4
 
 # What is no ink: more than this share of its outline has less of an edge than the other share of its best.
 _UNSEEN, _NO_EDGE = 0.3, 0.2
@@ -58,7 +58,7 @@ def judge(
     likelihood = float(np.log(slenderness) + 3 * np.log(max(0.01, support))) - misplaced
     if max(grey.shape) > SMALL:
         # A small picture has too little paper beside its ink to tell the grain from.
-        likelihood += _UNLIKELY * float(np.log(visibility(own, printed, edges)))
+        likelihood += _SHADE_WEIGHT * float(np.log(visibility(own, printed, edges)))
     return strongest, likelihood
 
 
