@@ -58,6 +58,8 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: the file cannot be read or holds something else.
     """
     try:
+        if found := other_than_a_file(path):
+            raise CheckpointError(f"{path}: expected a file, found {found}")
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
@@ -151,7 +153,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     """Return the JSON beside `path` if it is this program's, else an empty dict."""
     sidecar = path.with_suffix(".json")
     # The tutorial's data may lie beside its parameters as mnist.json: a list of hundreds of megabytes.
-    if not sidecar.is_file() or sidecar.stat().st_size > MAX_DESCRIPTION_BYTES:
+    if not sidecar.exists() or sidecar.stat().st_size > MAX_DESCRIPTION_BYTES:
         return {}
     metadata = read_json(sidecar)
     if metadata.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
@@ -180,17 +182,22 @@ def _build_network(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str,
 
 
 def _compare(recorded: Mapping[str, Any], architecture: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the JSON, which may be silent on anything, tells another network.
+    """Raise a ValueError if a recorded field is not that of the network that the parameters show.
 
-    What leaves no trace in the parameters is not compared.
+    Earlier versions recorded fewer fields. A field that is not known here is refused: the network may depend
+    on it. `downsampling` and `dropout` leave no trace in the parameters.
     """
     # JSON has lists in place of tuples.
     own = {name: list(value) if isinstance(value, tuple) else value for name, value in architecture.items()}
     for name, value in recorded.items():
-        if name not in ("downsampling", "dropout") and value != own.get(name):
-            said = f"{value!a:.40} for {ascii(name)[1:-1]:.40}"
-            found = f"{own[name]!a}" if name in own else "none"
-            raise ValueError(f"the JSON file beside it has {said}, the parameters {found}")
+        if name in ("downsampling", "dropout"):
+            continue
+        if name not in own:
+            raise ValueError(f"the JSON file beside it has {name!a:.40}, which such a network has not")
+        if value != own[name]:
+            raise ValueError(
+                f"the JSON file beside it has {value!a:.40} for {name}, the parameters {own[name]!a}"
+            )
 
 
 def set_state(network: paddle.nn.Layer, state: State, path: Path) -> None:

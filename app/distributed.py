@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import Optional
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
 from paddle import distributed, nn
 
-from app.errors import DataError, FileError, UserError
+from app.errors import DataError, UserError
 
 
 class Processes:
@@ -68,20 +69,20 @@ class Processes:
         return bool(message.item())
 
     def on_first(self, action: Callable[[], object]) -> None:
-        """Do on the first process what must succeed before any goes on.
+        """Do something on the first process alone, which must succeed before any process goes on.
 
         Raises:
-            UserError: it failed, and whatever the action raised on the first process; the others would wait
-                for it in vain.
+            Exception: on the first process, what the action raised.
+            UserError: on the others, which would end in a timeout, if it raised anything.
         """
-        error = None
+        error: Optional[Exception] = None
         try:
             if self.is_first:
                 action()
-        except UserError as caught:
+        except Exception as caught:
             error = caught
         if self.any(error is not None):
-            raise error or FileError("the first of the processes cannot begin; its own message says why")
+            raise error or UserError("the first of the processes cannot begin; its own message says why")
 
     def gather(self, part: NDArray[np.float32], where: slice, count: int) -> NDArray[np.float32]:
         """Return [count, ...] rows of which each process computed those at `where`."""

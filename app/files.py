@@ -16,7 +16,7 @@ from app.errors import FileError
 
 
 def other_than_a_file(path: Path) -> Optional[str]:
-    """Return what `path` is if it is no file: a pipe, which would be waited for, or a folder.
+    """Return what `path` is if it is no file: a folder, or, what may keep one waiting, a device or a pipe.
 
     Raises:
         OSError: there is nothing, or it cannot be looked at.

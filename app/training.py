@@ -195,10 +195,15 @@ def resume(
     except UsageError as error:
         raise CheckpointError(f"{run_dir}: cannot be continued with these data: {error}") from error
     with run.alone():
-        for left_over in run_dir.glob(".*.part"):
-            left_over.unlink(missing_ok=True)
+        run.processes.on_first(lambda: _tidy(run_dir))
         run.restore(state_path)
         return run.finish(with_report, is_new=not _is_finished(run_dir))
+
+
+def _tidy(run_dir: Path) -> None:
+    """Delete what a killed process had begun to write."""
+    for left_over in run_dir.glob(".*.part"):
+        left_over.unlink(missing_ok=True)
 
 
 def _is_finished(run_dir: Path) -> bool:

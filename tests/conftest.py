@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +72,11 @@ def tutorial_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paddle.seed(0)
     paddle.save(TwoConvNet().state_dict(), str(path))
     return path
+
+
+@pytest.fixture
+def make_pipe() -> Callable[[Path], None]:
+    """What makes a named pipe, which nobody writes to: whoever opens it waits without end."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("named pipes are not there on this system")
+    return os.mkfifo

@@ -89,6 +89,19 @@ def test_two_processes_train_as_one(tmp_path, digits_directory, alone):
     assert_like_one_process(tmp_path / "run", alone)
 
 
+def test_all_processes_end_with_one_line_each_where_the_first_cannot_begin(tmp_path, digits_directory):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
+    script = [str(REPOSITORY / "train.py"), "--data-dir", str(digits_directory), "--run-dir", "run"]
+    process = start(tmp_path, ["--nproc_per_node", "2"], script)
+    process.communicate(timeout=120)
+    assert process.returncode == 2
+    said = [(tmp_path / "log" / f"workerlog.{rank}").read_text() for rank in (0, 1)]
+    assert not any("Traceback" in text for text in said)
+    assert said[0].endswith("error: run: already holds files; resume that run or name another folder\n")
+    assert said[1].endswith("error: the first of the processes cannot begin; its own message says why\n")
+
+
 @pytest.mark.slow
 def test_two_nodes_train_as_one(tmp_path, digits_directory, alone):
     script = [str(REPOSITORY / "train.py"), *command_line(OPTIONS)]

@@ -6,6 +6,7 @@ import stat
 import struct
 import tempfile
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +109,8 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     expect_error(tmp_path, "found a folder")
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are not there on this system")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.json.gz")
+def test_a_pipe_is_not_waited_for(tmp_path: Path, make_pipe: Callable[[Path], None]) -> None:
+    make_pipe(tmp_path / "pipe.json.gz")
     expect_error(tmp_path / "pipe.json.gz", "found a device or a pipe")
 
 

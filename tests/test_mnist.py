@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -283,6 +283,14 @@ def test_a_file_with_other_bytes_is_neither_used_nor_replaced(
     assert str(caught.value).startswith(f"{path}: ")
     assert path.read_bytes() == b"mine"
     assert mirror.requests == []
+
+
+def test_a_pipe_in_a_files_place_is_not_waited_for(
+    tmp_path: Path, mirror: Mirror, published: dict[str, PublishedFile], make_pipe: Callable[[Path], None]
+) -> None:
+    make_pipe(tmp_path / "t10k-labels-idx1-ubyte.gz")
+    with pytest.raises(DataError, match=r"ubyte\.gz: expected a file, found a device or a pipe"):
+        load_mnist([tmp_path], mirrors=[mirror.url("good")], files=published)
 
 
 def test_a_folder_that_cannot_be_made_is_named(

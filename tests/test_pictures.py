@@ -4,7 +4,7 @@ import gzip
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -457,9 +457,8 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
         read_digits(tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are not there on this system")
-def test_a_pipe_is_an_error_and_does_not_block(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
+def test_a_pipe_is_an_error_and_does_not_block(tmp_path: Path, make_pipe: Callable[[Path], None]) -> None:
+    make_pipe(tmp_path / "pipe.png")
     with pytest.raises(PictureError, match="pipe"):
         read_digits(tmp_path / "pipe.png")
 

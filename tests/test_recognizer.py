@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -312,6 +313,13 @@ def test_a_run_whose_json_cannot_be_used_is_passed_over(tmp_path: Path, content:
     save_run(tmp_path / "good", "2026-01-02T00:00:00.000000+00:00")
     save_run(tmp_path / "odd", "2026-01-03T00:00:00.000000+00:00")
     (tmp_path / "odd" / "last.json").write_text(content)
+    assert find_checkpoint(tmp_path) == tmp_path / "good" / "best.pdparams"
+
+
+def test_a_run_whose_json_is_a_pipe_is_passed_over(tmp_path: Path, make_pipe: Callable[[Path], None]) -> None:
+    save_run(tmp_path / "good", "2026-01-02T00:00:00.000000+00:00")
+    (tmp_path / "odd").mkdir()
+    make_pipe(tmp_path / "odd" / "last.json")
     assert find_checkpoint(tmp_path) == tmp_path / "good" / "best.pdparams"
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -356,6 +356,14 @@ def test_damaged_history_is_refused_with_its_line(content: bytes, message: str, 
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"metrics\.jsonl: {message}"):
         read_history(path)
+
+
+def test_a_history_that_is_a_pipe_is_not_waited_for(
+    tmp_path: Path, make_pipe: Callable[[Path], None]
+) -> None:
+    make_pipe(tmp_path / "metrics.jsonl")
+    with pytest.raises(CheckpointError, match="found a device or a pipe"):
+        read_history(tmp_path / "metrics.jsonl")
 
 
 def test_command_reports_on_a_run_folder(

@@ -89,7 +89,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, digits_directory):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory, number):
-    options = [*QUICK, "--epochs", 20, "--data-dir", digits_directory]
+    options = [*QUICK, "--epochs", 40, "--data-dir", digits_directory]
     with subprocess.Popen(
         command(*options, "--run-dir", "parts"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -13,7 +13,7 @@ from app import runtime
 from app.datasets import DataSet
 from app.errors import CheckpointError
 from app.evaluation import Evaluation
-from app.files import make_directory, write_atomically, write_json
+from app.files import make_directory, other_than_a_file, write_atomically, write_json
 from app.report.findings import Findings, describe_doubt, examine
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """
     history = []
     try:
+        if path.exists() and (found := other_than_a_file(path)):
+            raise CheckpointError(f"{path}: expected a file, found {found}")
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
