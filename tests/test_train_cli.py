@@ -87,11 +87,21 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, digits_directory):
     assert load_state(tmp_path / "run" / "last.pdparams").keys() >= {"conv1.weight", "fc.bias"}
 
 
+def hear_signals() -> None:
+    """Undo what a shell does to its background jobs and `nohup` to all: they would ignore some signals."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory, number):
-    options = [*QUICK, "--epochs", 40, "--data-dir", digits_directory]
+    options = [*QUICK, "--epochs", 20, "--data-dir", digits_directory]
     with subprocess.Popen(
-        command(*options, "--run-dir", "parts"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(*options, "--run-dir", "parts"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_signals,
     ) as process:
         process.stdout.readline()
         process.stdout.readline()
@@ -201,11 +211,6 @@ def test_failures_are_one_line_and_leave_nothing_behind(tmp_path, digits_directo
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def hear_ctrl_c() -> None:
-    """Undo what a shell does to its background jobs: they would ignore Ctrl-C from the start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("module", ["paddle.version", "paddle.base.libpaddle", "paddle.tensor.math"])
 def test_ctrl_c_while_paddle_is_imported_is_quiet(tmp_path, digits_directory, module):
     options = [*QUICK, "--epochs", 500, "--data-dir", digits_directory, "--run-dir", "run"]
@@ -216,7 +221,7 @@ def test_ctrl_c_while_paddle_is_imported_is_quiet(tmp_path, digits_directory, mo
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_ctrl_c,
+        preexec_fn=hear_signals,
     ) as process:
         # Whatever goes wrong, nobody waits for 500 epochs.
         killer = threading.Timer(60, process.kill)
