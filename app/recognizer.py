@@ -448,9 +448,9 @@ def find_checkpoint(checkpoints: Path) -> Path:
 def _finished_at(run: Path) -> str:
     """Return when a run was finished (ISO 8601), or an empty text if it is not, or cannot be told."""
     path = run / "last.json"
-    if not path.is_file():
-        return ""
     try:
+        if not path.is_file():
+            return ""
         metadata = json.loads(path.read_bytes())
         created = metadata["created"] if metadata["finished"] is True else ""
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

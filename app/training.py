@@ -318,7 +318,7 @@ class _Run:
         """Keep other runs out of the folder while the first process of this one writes to it.
 
         Raises:
-            FileError: in every process, if one of another run is in there.
+            UserError: in every process, if one of another run is in there.
         """
         with ExitStack() as stack:
             self.processes.on_first(lambda: stack.enter_context(locked(self.run_dir)))
