@@ -58,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: the file cannot be read or holds something else.
     """
     try:
-        if found := other_than_a_file(path):
+        if found := other_than_a_file(path.stat()):
             raise CheckpointError(f"{path}: expected a file, found {found}")
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -258,7 +258,7 @@ def deserialize(path: Path) -> dict[Any, Any]:
         CheckpointError: the file cannot be read, is damaged, or asks for more than arrays and numbers.
     """
     try:
-        if found := other_than_a_file(path):
+        if found := other_than_a_file(path.stat()):
             raise CheckpointError(f"{path}: expected a file, found {found}")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)

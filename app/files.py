@@ -1,4 +1,4 @@
-"""Write files whole or not at all."""
+"""Write files whole or not at all, lock folders, and tell files from what only has their name."""
 
 from __future__ import annotations
 
@@ -15,16 +15,11 @@ from typing import Any, BinaryIO, Optional, cast
 from app.errors import FileError
 
 
-def other_than_a_file(path: Path) -> Optional[str]:
-    """Return what `path` is if it is no file: a folder, or, what may keep one waiting, a device or a pipe.
-
-    Raises:
-        OSError: there is nothing, or it cannot be looked at.
-    """
-    mode = path.stat().st_mode
-    if stat.S_ISREG(mode):
+def other_than_a_file(status: os.stat_result) -> Optional[str]:
+    """Return what something of this status is if it is no file: a folder, or what may keep one waiting."""
+    if stat.S_ISREG(status.st_mode):
         return None
-    return "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+    return "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

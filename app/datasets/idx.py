@@ -130,7 +130,7 @@ def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a plain or gzip file to read its content; faults that show up while reading are `DataError`s."""
     try:
-        if found := other_than_a_file(path):
+        if found := other_than_a_file(path.stat()):
             raise DataError(f"{path}: expected a file, found {found}")
         with path.open("rb") as file:
             compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC

@@ -213,8 +213,8 @@ def _is_present(path: Path, published: PublishedFile) -> bool:
     try:
         if not path.exists():
             return False
-        if kind := other_than_a_file(path):
-            raise DataError(f"{path}: expected a file, found {kind}")
+        if other := other_than_a_file(path.stat()):
+            raise DataError(f"{path}: expected a file, found {other}")
         found = _sha256(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -119,13 +119,12 @@ def open_picture(path: Path) -> Opened:
         PictureError: the file is missing, damaged, too large, or not a picture.
     """
     try:
-        found = other_than_a_file(path)
-        is_empty = path.stat().st_size == 0
+        status = path.stat()
     except OSError as error:
         raise _cannot_be_opened(path, error) from error
-    if found:
+    if found := other_than_a_file(status):
         raise PictureError(path, f"expected a picture, found {found}")
-    if is_empty:
+    if status.st_size == 0:
         raise PictureError(path, "the file is empty")
     try:
         with warnings.catch_warnings():

@@ -80,9 +80,11 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """
     history = []
     try:
-        if path.exists() and (found := other_than_a_file(path)):
+        if not path.exists():
+            return []
+        if found := other_than_a_file(path.stat()):
             raise CheckpointError(f"{path}: expected a file, found {found}")
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):
