@@ -164,8 +164,9 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _build_network(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, Any]) -> Network:
-    recorded = metadata.get("network")
-    recorded = recorded if isinstance(recorded, dict) else {}
+    recorded = metadata.get("network", {})
+    if not isinstance(recorded, dict):
+        raise ValueError(f"expected an object for `network` in the JSON file beside it, not {recorded!a:.40}")
     if is_softmax_regression(shapes):
         network = SoftmaxRegression()
         _compare(recorded, network.architecture)

@@ -82,7 +82,7 @@ class Processes:
         except Exception as caught:
             error = caught
         if self.any(error is not None):
-            raise error or UserError("the first of the processes cannot begin; its own message says why")
+            raise error or UserError("the first of the processes cannot go on; its own message says why")
 
     def gather(self, part: NDArray[np.float32], where: slice, count: int) -> NDArray[np.float32]:
         """Return [count, ...] rows of which each process computed those at `where`."""

@@ -364,7 +364,7 @@ class _Run:
         `is_new` tells whether they have not been evaluated before.
         """
         # A run killed from here on can be resumed, and files of different ages that a kill left agree again.
-        self.save_last()
+        self.processes.on_first(self.save_last)
         per_epoch = images_per_epoch(len(self.dataset), self.config)
         done = self.progress.epoch * per_epoch + self.progress.batch * self.config.batch_size
         if self.data.note is not None:
@@ -415,7 +415,7 @@ class _Run:
         trained = progress.seconds + time.perf_counter() - started
         if stopped and progress.batch < self.batches:
             progress.seconds = trained
-            self.save_last()
+            self.processes.on_first(self.save_last)
             self._stop(stop)
         self._end_epoch(learning_rate, trained, started)
         if self.processes.any(stopped or stop.signal_number is not None):
@@ -487,9 +487,13 @@ class _Run:
         )
         if validation and _is_better(record, progress.best):
             self.progress.best = record
+        self.processes.on_first(lambda: self._save_epoch(record))
+        self._log_epoch(record, validation)
+
+    def _save_epoch(self, record: dict[str, Any]) -> None:
+        if self.progress.best is record:
             self._save("best", record)
         self.save_last()
-        self._log_epoch(record, validation)
 
     def _validation_logits(self) -> Optional[NDArray[np.float32]]:
         """Return the logits of the validation images, float32 [N, 10], None without any."""
@@ -518,21 +522,20 @@ class _Run:
         self.display.line("  ".join(parts))
 
     def _save(self, name: str, record: Optional[dict[str, Any]], **more: Any) -> None:
-        if self.processes.is_first:
-            checkpoints.save_checkpoint(
-                self.run_dir / f"{name}.pdparams",
-                checkpoints.get_state(self.result),
-                {
-                    "network": self.network.architecture,
-                    "classes": CLASSES,
-                    "config": self.config.to_json(),
-                    "epoch": self.progress.epoch,
-                    "metrics": record,
-                    "data": self._describe_data(),
-                    "environment": {**runtime.describe_environment(), "processes": self.processes.size},
-                    **more,
-                },
-            )
+        checkpoints.save_checkpoint(
+            self.run_dir / f"{name}.pdparams",
+            checkpoints.get_state(self.result),
+            {
+                "network": self.network.architecture,
+                "classes": CLASSES,
+                "config": self.config.to_json(),
+                "epoch": self.progress.epoch,
+                "metrics": record,
+                "data": self._describe_data(),
+                "environment": {**runtime.describe_environment(), "processes": self.processes.size},
+                **more,
+            },
+        )
 
     def _settled_choices(self) -> dict[str, Any]:
         """Return the configuration without what a resume may change: where the data are."""
@@ -558,8 +561,6 @@ class _Run:
 
     def save_last(self, *, finished: bool = False) -> None:
         """Write the state of the run; `last.pdopt` alone is what a resume reads."""
-        if not self.processes.is_first:
-            return
         progress = {
             **dataclasses.asdict(self.progress),
             "checksum": self.checksum,

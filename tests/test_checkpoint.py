@@ -251,6 +251,14 @@ def test_a_description_of_the_other_kind_of_network_is_refused(tmp_path, is_plai
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("described", ["TwoConvNet", None, []])
+def test_a_description_that_is_no_object_is_refused(tmp_path, described):
+    path = tmp_path / "net.pdparams"
+    save_checkpoint(path, get_state(TwoConvNet()), {"network": described})
+    with pytest.raises(CheckpointError, match="expected an object for `network`"):
+        load_checkpoint(path)
+
+
 def test_a_pipe_beside_the_parameters_is_not_waited_for(saved, make_pipe):
     _, path = saved
     path.with_suffix(".json").unlink()

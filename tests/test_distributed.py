@@ -10,6 +10,7 @@ import pytest
 
 from app.checkpoint import load_state, read_json
 from app.config import TrainConfig
+from app.console import TrainingDisplay
 from app.training import train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -89,17 +90,35 @@ def test_two_processes_train_as_one(tmp_path, digits_directory, alone):
     assert_like_one_process(tmp_path / "run", alone)
 
 
+def assert_each_ends_with_one_line(folder: Path, arguments: list[str], status: int, reason: str) -> None:
+    process = start(folder, ["--nproc_per_node", "2"], [str(REPOSITORY / "train.py"), *arguments])
+    process.communicate(timeout=120)
+    assert process.returncode == status
+    said = [(folder / "log" / f"workerlog.{rank}").read_text() for rank in (0, 1)]
+    assert not any("Traceback" in text for text in said)
+    assert said[0].endswith(f"error: {reason}\n")
+    assert said[1].endswith("error: the first of the processes cannot go on; its own message says why\n")
+
+
 def test_all_processes_end_with_one_line_each_where_the_first_cannot_begin(tmp_path, digits_directory):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").touch()
-    script = [str(REPOSITORY / "train.py"), "--data-dir", str(digits_directory), "--run-dir", "run"]
-    process = start(tmp_path, ["--nproc_per_node", "2"], script)
-    process.communicate(timeout=120)
-    assert process.returncode == 2
-    said = [(tmp_path / "log" / f"workerlog.{rank}").read_text() for rank in (0, 1)]
-    assert not any("Traceback" in text for text in said)
-    assert said[0].endswith("error: run: already holds files; resume that run or name another folder\n")
-    assert said[1].endswith("error: the first of the processes cannot begin; its own message says why\n")
+    arguments = ["--data-dir", str(digits_directory), "--run-dir", "run"]
+    reason = "run: already holds files; resume that run or name another folder"
+    assert_each_ends_with_one_line(tmp_path, arguments, 2, reason)
+
+
+def test_all_processes_end_with_one_line_each_where_the_first_cannot_save(tmp_path, digits_directory):
+    class Killed(TrainingDisplay):
+        def step(self, *_what):
+            raise SystemExit
+
+    config = TrainConfig(**OPTIONS, workers=1, data_dir=str(digits_directory))
+    with pytest.raises(SystemExit):
+        train(config, tmp_path / "run", Killed(visible=False))
+    (tmp_path / "run" / "best.pdparams").mkdir()
+    reason = "run/best.pdparams: cannot be written (Is a directory)"
+    assert_each_ends_with_one_line(tmp_path, ["--resume", "run"], 1, reason)
 
 
 @pytest.mark.slow
