@@ -34,7 +34,7 @@ def run_module(
         for name, value in os.environ.items()
         if not name.startswith(("OMP_", "MALLOC_", "MKL_", "GLOG_"))
     }
-    command = ["-c", code] if code else ["-m", "app.runtime"]
+    command = ["-c", code] if code else ["-m", "app.environment"]
     result = subprocess.run(
         [sys.executable, *command, *arguments],
         cwd=REPOSITORY,
