@@ -90,6 +90,19 @@ def test_an_upright_bar_beside_a_digit_is_the_line_of_a_cell_if_it_goes_on_above
     assert sum(map(len, lay_out(picture).lines)) == count
 
 
+@pytest.mark.parametrize(
+    ("ends", "pen", "across", "count"),
+    [((5, 20), 6, 200, 1), ((8, 22), 10, 200, 2), ((5, 20), 6, 300, 2), ((5, 40), 6, 200, 2)],
+)
+def test_the_line_of_a_cell_may_lean_but_is_thin(
+    ends: tuple[int, int], pen: int, across: int, count: int
+) -> None:
+    picture = np.zeros((200, across), np.uint8)
+    write_four(picture, 80, 45, 100, 10)
+    cv2.line(picture, (ends[0], 32), (ends[1], 165), 255, pen)
+    assert sum(map(len, lay_out(picture).lines)) == count
+
+
 @pytest.mark.parametrize("width", [8, 20])
 def test_what_the_frame_cuts_is_writing_if_it_is_about_as_broad_as_the_rest(width: int) -> None:
     picture = np.zeros((600, 500), np.uint8)

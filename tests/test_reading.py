@@ -508,6 +508,25 @@ def test_digits_on_squared_paper_are_read_without_its_lines(
     assert share_right(read, labels) >= 0.8
 
 
+@pytest.mark.parametrize(("slope", "step"), [(0.03, 14), (0.3, 30)])
+def test_digits_on_fine_or_slanting_squares_are_read_if_they_are_darker(
+    recognizer: Recognizer, tmp_path: Path, slope: float, step: int
+) -> None:
+    images, labels = make_strokes(3, seed=5)
+    pictures = []
+    for image in images:
+        picture = np.zeros((750, 1000), np.uint8)
+        for line in range(-1000, 2000, step):
+            cv2.line(picture, (0, line), (999, round(line + slope * 999)), 70, 2)
+            cv2.line(picture, (line, 0), (round(line - slope * 749), 749), 70, 2)
+        digit = to_side(image, 120)
+        part = picture[300 : 300 + digit.shape[0], 400 : 400 + digit.shape[1]]
+        np.maximum(part, digit, out=part)
+        pictures.append(cv2.GaussianBlur(picture, (0, 0), 0.7))
+    read = texts(recognizer, tmp_path, [255 - picture for picture in pictures], inverts=False)
+    assert share_right(read, labels) == 1
+
+
 @pytest.mark.parametrize(
     ("size", "step", "thickness", "shade"), [((1000, 750), 36, 2, 70), ((800, 600), 25, 1, 75)]
 )

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.pictures.layout import find_layout
-from app.pictures.tones import darker_ink
+from app.pictures.tones import darker_ink, ink_upon_lines
 
 ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
 
@@ -61,3 +61,54 @@ def test_faint_digits_beside_a_dark_one_stay_though_they_touch(shades: tuple[flo
         stroke = cv2.polylines(np.zeros_like(density), [ZIGZAG[0] + (number * apart, 0)], False, shade, 9)
         density = np.maximum(density, stroke)
     assert darker_ink(find_layout(density > 0.25, density, 0.4), density, 0.05) is None
+
+
+def on_squares(pale: NDArray[np.float32], crossing: float = 1) -> NDArray[np.float32]:
+    """Return the density of squared paper, of lines of that density, steeper than any that are looked for.
+
+    Where two cross, they are darker by the factor `crossing`.
+    """
+    side = len(pale)
+    level, upright = np.zeros((2, side, side), np.uint8)
+    for start in range(-side, 2 * side, 15):
+        cv2.line(level, (0, start), (side, start + side // 3), 1, 2)
+        cv2.line(upright, (start, 0), (start - side // 3, side), 1, 2)
+    return pale * np.where(level & upright, crossing, level | upright).astype(np.float32)
+
+
+def as_ink(side: int) -> NDArray[np.float32]:
+    return cv2.polylines(np.zeros((side, side), np.float32), ZIGZAG, False, 1, 4)
+
+
+@pytest.mark.parametrize("light", [(0.4, 0.4), (0.25, 0.5)])
+def test_ink_upon_squared_paper_is_darker_than_the_lines_around(light: tuple[float, float]) -> None:
+    pale = np.tile(np.linspace(*light, 400, dtype=np.float32), (400, 1))
+    digit = 2 * pale * as_ink(400)
+    density = np.maximum(digit, on_squares(pale))
+    upon = ink_upon_lines(density, 0.1)
+    assert upon is not None
+    np.testing.assert_allclose(upon.density[digit > 0] * upon.full, density[digit > 0], rtol=1e-5)
+    is_near = cv2.dilate((digit > 0).astype(np.uint8), np.ones((7, 7))) > 0
+    assert not upon.density[~is_near].any()
+
+
+def test_where_two_of_the_lines_cross_is_nothing_upon_them() -> None:
+    squares = on_squares(np.full((400, 400), 0.3, np.float32), crossing=3)
+    digit = as_ink(400)
+    upon = ink_upon_lines(np.maximum(digit, squares), 0.1)
+    assert upon is not None
+    assert not upon.density[cv2.dilate(digit, np.ones((15, 15))) == 0].any()
+    assert ink_upon_lines(squares, 0.1) is None
+
+
+def test_ink_hardly_darker_than_the_lines_is_not_told_from_them() -> None:
+    density = np.maximum(as_ink(400), on_squares(np.full((400, 400), 0.75, np.float32)))
+    assert ink_upon_lines(density, 0.1) is None
+
+
+def test_pale_ink_beside_dark_ink_is_not_of_the_paper() -> None:
+    density = as_ink(400)
+    density[200:] = 0.4 * density[100:300]
+    density = np.maximum(density, 0.4 * as_ink(400)[:, ::-1])
+    assert ink_upon_lines(density, 0.1) is None
+    assert ink_upon_lines(np.zeros((400, 400), np.float32), 0.1) is None

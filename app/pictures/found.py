@@ -69,6 +69,9 @@ class Found(NamedTuple):
     is_in_shadow: bool = False
     """Whether it was found in a shadow, whose density is taken off."""
 
+    is_upon_lines: bool = False
+    """Whether all ink that is paler was taken for the lines of the paper."""
+
 
 def likeliest(found: Sequence[Found]) -> float:
     """Return the likelihood of the likeliest; minus infinity if there is none."""
@@ -76,7 +79,12 @@ def likeliest(found: Sequence[Found]) -> float:
 
 
 def charge_unread(found: Found, ink: NDArray[np.bool_], most: float = _UNREAD) -> Found:
-    """Return what is less likely, by up to `most`, the more of the ink given and its own it leaves unread."""
+    """Return what is less likely, by up to `most`, the more of the ink given and its own it leaves unread.
+
+    The lines that it is written upon are not to be read.
+    """
+    if found.is_upon_lines:
+        return found
     own = writing(found.layout)
     unread = float((ink & ~own).sum()) / max(1, int((ink | own).sum()))
     return found._replace(likelihood=found.likelihood - most * unread)

@@ -78,9 +78,14 @@ _SHORT_STROKE, _PALER, _BENT, _MOST_SHADOWS = 0.12, 0.75, 1.35, 20
 # How much of its box a strip fills.
 _FILLED = 0.9
 
+# What is left of a table's line lies along the outer tenth of the picture, with this share of it at least.
+_ALONG_FRAME = 0.8
+
 # The box of a cell's upright line is at most so many times as wide as its stroke, and the line goes on beyond
-# a digit by this share of its height.
+# a digit by this share of its height. One that leans is told from a one by being thinner than this share of
+# the digit's stroke, in a picture at most so many times as wide as tall: numbers are wider.
 _BAR, _OVERSHOOT = 1.3, 0.05
+_THIN_BAR, _CELL = 0.75, 1.4
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -450,20 +455,22 @@ def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
 
 
 def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
-    """Whether a piece lies in the outer tenth of the picture and along it: what is left of a table's line."""
+    """Whether a piece lies along the frame, most of it in the outer tenth: what is left of a table's line."""
     height, width = shape
     left, top, right, bottom = piece.box
-    is_level = right - left > 3 * (bottom - top) and (bottom < 0.1 * height or top > 0.9 * height)
-    is_upright = bottom - top > 3 * (right - left) and (right < 0.1 * width or left > 0.9 * width)
-    return is_level or is_upright
+    is_level = right - left > 3 * (bottom - top) and not 0.2 * height <= top + bottom <= 1.8 * height
+    is_upright = bottom - top > 3 * (right - left) and not 0.2 * width <= left + right <= 1.8 * width
+    return (is_level or is_upright) and piece.outer > _ALONG_FRAME * piece.area
 
 
-def is_beyond(piece: Piece, main: Piece) -> bool:
-    """Whether a piece is a bar, no wider than its stroke, apart from a digit and longer above and below it.
+def is_beyond(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is a straight bar, apart from a digit and longer above and below it.
 
     Such is the line of a cell, from the one above to the one below. A one is about as tall as its neighbour.
     """
-    is_bar = piece.box[2] - piece.box[0] <= _BAR * piece.width
+    is_upright = piece.box[2] - piece.box[0] <= _BAR * piece.width
+    is_thin = piece.length < _STRAIGHT * piece.diagonal and piece.width < _THIN_BAR * main.width
+    is_bar = is_upright or (is_thin and shape[1] < _CELL * shape[0])
     more = _OVERSHOOT * main.height
     is_longer = piece.box[1] < main.box[1] - more and piece.box[3] > main.box[3] + more
     return is_bar and is_longer and gap(piece.box, main.box) > _APART * main.height
@@ -543,7 +550,12 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
         # In a wide picture, a one at its end is likelier than the line of a table.
         least = 0.35 if shape[1] > 2 * shape[0] else 0.6
         is_as_tall = 0.6 * main.height < piece.height < 1.5 * main.height
-        if piece.touches or not is_as_tall or piece.width < least * main.width or is_beyond(piece, main):
+        if (
+            piece.touches
+            or not is_as_tall
+            or piece.width < least * main.width
+            or is_beyond(piece, main, shape)
+        ):
             return True
     if piece.touches and not main.touches:
         is_alike = 0.6 < piece.side / main.side < 1.6 and 0.5 < piece.width / main.width < 2

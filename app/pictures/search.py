@@ -27,7 +27,7 @@ from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
 from app.pictures.outlined import fill_outlines
 from app.pictures.shade import is_even_ink, shadow_on_ink, split_shade
 from app.pictures.tiles import join_tiles
-from app.pictures.tones import darker_ink
+from app.pictures.tones import darker_ink, ink_upon_lines
 from app.pictures.whole import take_all, with_whole
 
 DOUBTFUL = -0.2
@@ -46,12 +46,16 @@ _COARSE = 300
 _CUT_OUT = 0.4
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, if some of it is taken
-# for a shadow, and if the broad parts of it are taken for a desk.
-_SCATTERED, _SHADOWED, _PARED = -0.3, -0.3, -0.3
+# for a shadow, if the broad parts of it are taken for a desk, and if the paler is taken for lines.
+_SCATTERED, _SHADOWED, _PARED, _UPON_LINES = -0.3, -0.3, -0.3, -0.3
 
 # How wide a stroke may be that meets the frame, as a share of the picture's shorter side: on even paper,
 # which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
 _THICK, _THIN = 0.4, 0.15
+
+# What share of some writing is most of it, and how many times as long other writing may be and still be the
+# same, with some faint strokes more.
+_MOST, _HARDLY_LONGER = 0.8, 1.25
 
 # What is taken off the likelihood if all that is read may be a shadow, for less of it less.
 _SHADY = 0.6
@@ -228,6 +232,7 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
 def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
     """Return ink sorted out, and of ink in two tones also the darker; nothing if there is none like writing.
 
+    Ink that is darker than the lines of the paper is also seen alone: some lines may not have been found.
     `price` is added to the likelihood.
     """
     floor = sight.ink.floor
@@ -236,18 +241,35 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
         return []
     noise = floor / full
     with sight.picture.stage("lines"):
-        cleaned = remove_lines_from(sight.picture, density / np.float32(full), max(LOW, noise))
+        scaled = density / np.float32(full)
+        # Small pictures show hardly any lines, and noise instead.
+        is_large = max(sight.picture.size) > SMALL
+        upon_lines, lined = ink_upon_lines(scaled, max(LOW, noise)) if is_large else None, full
+        cleaned = remove_lines_from(sight.picture, scaled, max(LOW, noise))
         # Beside black lines, pencil is faint; without them it is full ink.
         left = full_density(cleaned, noise)
         if 0 < left < _FAINT:
             cleaned, full = cleaned / np.float32(left), full * left
     found = sort_out(sight, cleaned, full, price)
     darker = darker_ink(found[0].layout, found[0].density, floor / full) if found else None
-    return found + sort_out(sight, darker.density, full * darker.full, price) if darker else found
+    if darker:
+        found += sort_out(sight, darker.density, full * darker.full, price)
+    if upon_lines:
+        upon = sort_out(sight, upon_lines.density, lined * upon_lines.full, price + _UPON_LINES, lined)
+        if upon and found and likeliest(upon) < likeliest(found[:1]) and is_most_of(upon[0], found[0]):
+            # The lines were found well: all of the ink upon them is there already.
+            found[0], upon = found[0]._replace(is_upon_lines=True), []
+        found += [one._replace(is_upon_lines=True) for one in upon]
+    return found
 
 
-def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[Found]:
-    """Return the ink, without printed lines, sorted out and judged; nothing if there is none like writing."""
+def sort_out(
+    sight: Sight, density: Density, full: float, price: float, full_printed: Optional[float] = None
+) -> list[Found]:
+    """Return the ink, without printed lines, sorted out and judged; nothing if there is none like writing.
+
+    `full_printed` is the density of full ink among what is printed, if it is not that of the writing.
+    """
     with sight.picture.stage("layout"):
         is_ink = find_strokes(density, sight.ink.floor / full)
         filled = fill_outlines(join_tiles(is_ink))
@@ -256,9 +278,16 @@ def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[
     if not layout.lines or is_crumb(layout.main, density.shape, sight.picture):
         return []
     with sight.picture.stage("judge"):
-        printed = strokes_of(sight.ink, full) & ~is_ink
+        printed = strokes_of(sight.ink, full_printed or full) & ~is_ink
         contrast, likelihood = judge(layout, density, sight.grey, printed)
     return [Found(sight.ink, density, full, layout, contrast, likelihood + price, sight.picture.fine)]
+
+
+def is_most_of(one: Found, other: Found) -> bool:
+    """Whether most of what was taken for writing is that of another, and that is hardly longer."""
+    own = writing(one.layout)
+    is_in = np.count_nonzero(own & writing(other.layout)) > _MOST * np.count_nonzero(own)
+    return bool(is_in and other.layout.whole.side < _HARDLY_LONGER * one.layout.whole.side)
 
 
 def is_crumb(main: Piece, shape: tuple[int, ...], picture: Picture) -> bool:

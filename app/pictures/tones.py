@@ -1,4 +1,4 @@
-"""Tell the darker one of two tones of ink: a digit written upon faint lines, tape or the rim of a stain."""
+"""Tell the darker one of two tones of ink: a digit upon faint lines, squared paper, tape or a stain's rim."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from app.pictures.ink import full_density, split_levels
 from app.pictures.layout import Layout, find_pieces, spans
@@ -15,6 +16,13 @@ from app.pictures.normalise import Density, ink_box
 # has at most this share of the dark one's density, and the dark one this share of that middle at least, being
 # no speck, and of the length of all at most. A digit beside it is as long, to within a factor.
 _TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _ALIKE = 0.9, 0.6, 0.06, 0.7, 1.8
+
+# Ink upon lines is darker than those around it by this factor. There are such lines if the crests of pale ink
+# are in so many of the squares that the picture has, this many to a side, and in each more than a few. What
+# is shorter than so many pixels, or than this share of the longest, is where two lines cross.
+_UPON_LINES = 1.6
+_SQUARES, _LEAST_SQUARES, _FEW = 8, 20, 4
+_SHORT, _CROSSING = 12, 0.2
 
 
 class Darker(NamedTuple):
@@ -56,6 +64,59 @@ def darker_ink(layout: Layout, density: Density, noise: float) -> Optional[Darke
     is_digit = [one.is_bent and not one.touches and side / _ALIKE < one.side < _ALIKE * side for one in rest]
     if side > _SMALLER * piece.side or any(is_digit):
         return None
-    darker = np.where(is_near, density, np.float32(0))
+    return only(is_near, density, noise)
+
+
+def ink_upon_lines(density: Density, noise: float) -> Optional[Darker]:
+    """Return only the ink that is darker than what is spread all over the picture, else None.
+
+    Such is a digit on ruled or squared paper whose lines are too fine or too askew to be found one by one, or
+    on grain. It is compared with the lines near it: light and focus change from one side to the other.
+
+    Args:
+        density: float32 [height, width], with all lines.
+        noise: what counts as ink.
+    """
+    square = np.ones((3, 3), np.uint8)
+    is_crest = (density > noise) & (density >= cv2.dilate(density, square))
+    if not is_crest.any():
+        return None
+    usual = float(np.median(density[is_crest]))
+    is_pale = is_crest & (density < _UPON_LINES * usual)
+    if count_squares(is_pale) < _LEAST_SQUARES:
+        return None
+    dark = (density > _UPON_LINES * level_around(density, is_pale, usual)).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
+    sides = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    sides[0] = 0
+    longest = int(sides.max())
+    if longest < _SHORT:
+        return None
+    is_ink = (sides > _CROSSING * longest)[labels]
+    return only(cv2.dilate(is_ink.astype(np.uint8), square) > 0, density, noise)
+
+
+def count_squares(crests: NDArray[np.bool_]) -> int:
+    """Return how many of the picture's squares have more than a few crests, bool [height, width], in them."""
+    rows, columns = np.nonzero(crests)
+    height, width = crests.shape
+    number = _SQUARES * (_SQUARES * rows // height) + _SQUARES * columns // width
+    return int(np.count_nonzero(np.bincount(number, minlength=_SQUARES**2) > _FEW))
+
+
+def level_around(density: Density, crests: NDArray[np.bool_], usual: float) -> Density:
+    """Return the mean density of the crests around, float32 [height, width]; `usual` where there are none."""
+    reach = (2 * (max(density.shape) // (2 * _SQUARES)) + 1,) * 2
+    own = np.where(crests, density, np.float32(0))
+    total, count = (
+        cv2.boxFilter(values.astype(np.float32), -1, reach, normalize=False) for values in (own, crests)
+    )
+    level: Density = (total + np.float32(_FEW * usual)) / (count + np.float32(_FEW))
+    return level
+
+
+def only(where: NDArray[np.bool_], density: Density, noise: float) -> Darker:
+    """Return the ink that is there, 1 where it is full."""
+    darker = np.where(where, density, np.float32(0))
     full = full_density(darker, noise)
     return Darker((darker / np.float32(full)).astype(np.float32), full)
