@@ -103,6 +103,13 @@ def test_the_line_of_a_cell_may_lean_but_is_thin(
     assert sum(map(len, lay_out(picture).lines)) == count
 
 
+def test_the_bar_of_a_seven_near_the_top_is_no_line_of_a_cell() -> None:
+    picture = np.zeros((200, 200), np.uint8)
+    cv2.line(picture, (60, 14), (140, 22), 255, 9)
+    cv2.polylines(picture, [np.array([(138, 36), (110, 100), (95, 185)])], False, 255, 9)
+    assert [group.box[1] for line in lay_out(picture).lines for group in line] == [9]
+
+
 @pytest.mark.parametrize("width", [8, 20])
 def test_what_the_frame_cuts_is_writing_if_it_is_about_as_broad_as_the_rest(width: int) -> None:
     picture = np.zeros((600, 500), np.uint8)

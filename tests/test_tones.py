@@ -101,6 +101,21 @@ def test_where_two_of_the_lines_cross_is_nothing_upon_them() -> None:
     assert ink_upon_lines(squares, 0.1) is None
 
 
+@pytest.mark.parametrize("thickness", [4, 12, 30])
+def test_much_ink_upon_lines_is_told_from_them_too(thickness: int) -> None:
+    # The more of the strokes are those of a digit, the less does the median tell of the lines.
+    density = np.zeros((400, 400), np.float32)
+    for place in (60, 200, 340):
+        cv2.line(density, (0, place), (399, place + 30), 0.5, 2)
+        cv2.line(density, (place, 0), (place - 30, 399), 0.5, 2)
+    grain = np.random.default_rng(0).uniform(0.5, 1.3, density.shape)
+    digit = cv2.polylines(np.zeros_like(density), [3 * ZIGZAG[0] - (280, 250)], False, 1, thickness) * grain
+    upon = ink_upon_lines(np.maximum(density, digit).astype(np.float32), 0.1)
+    assert upon is not None
+    assert (upon.density[digit > 0] > 0).mean() > 0.95
+    assert not upon.density[cv2.dilate(digit, np.ones((9, 9))) == 0].any()
+
+
 def test_ink_hardly_darker_than_the_lines_is_not_told_from_them() -> None:
     density = np.maximum(as_ink(400), on_squares(np.full((400, 400), 0.75, np.float32)))
     assert ink_upon_lines(density, 0.1) is None

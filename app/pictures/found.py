@@ -69,8 +69,8 @@ class Found(NamedTuple):
     is_in_shadow: bool = False
     """Whether it was found in a shadow, whose density is taken off."""
 
-    is_upon_lines: bool = False
-    """Whether all ink that is paler was taken for the lines of the paper."""
+    leaves_lines: bool = False
+    """Whether the ink that it leaves unread was taken for the lines of the paper."""
 
 
 def likeliest(found: Sequence[Found]) -> float:
@@ -83,7 +83,7 @@ def charge_unread(found: Found, ink: NDArray[np.bool_], most: float = _UNREAD) -
 
     The lines that it is written upon are not to be read.
     """
-    if found.is_upon_lines:
+    if found.leaves_lines:
         return found
     own = writing(found.layout)
     unread = float((ink & ~own).sum()) / max(1, int((ink | own).sum()))

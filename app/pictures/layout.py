@@ -78,7 +78,7 @@ _SHORT_STROKE, _PALER, _BENT, _MOST_SHADOWS = 0.12, 0.75, 1.35, 20
 # How much of its box a strip fills.
 _FILLED = 0.9
 
-# What is left of a table's line lies along the outer tenth of the picture, with this share of it at least.
+# An upright line of a table has at least this share of what is left of it in the outer tenth of the picture.
 _ALONG_FRAME = 0.8
 
 # The box of a cell's upright line is at most so many times as wide as its stroke, and the line goes on beyond
@@ -455,12 +455,17 @@ def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
 
 
 def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
-    """Whether a piece lies along the frame, most of it in the outer tenth: what is left of a table's line."""
+    """Whether a piece lies along the frame, in the outer tenth: what is left of a table's line.
+
+    An upright line that leans lies there with most of its length. The bar of a seven may be level there.
+    """
     height, width = shape
     left, top, right, bottom = piece.box
-    is_level = right - left > 3 * (bottom - top) and not 0.2 * height <= top + bottom <= 1.8 * height
-    is_upright = bottom - top > 3 * (right - left) and not 0.2 * width <= left + right <= 1.8 * width
-    return (is_level or is_upright) and piece.outer > _ALONG_FRAME * piece.area
+    if right - left > 3 * (bottom - top):
+        return bottom < 0.1 * height or top > 0.9 * height
+    middle = (left + right) / 2
+    is_outer = (middle < 0.1 * width or middle > 0.9 * width) and piece.outer > _ALONG_FRAME * piece.area
+    return is_outer and bottom - top > 3 * (right - left)
 
 
 def is_beyond(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:

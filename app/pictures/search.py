@@ -242,9 +242,9 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
     noise = floor / full
     with sight.picture.stage("lines"):
         scaled = density / np.float32(full)
-        # Small pictures show hardly any lines, and noise instead.
-        is_large = max(sight.picture.size) > SMALL
-        upon_lines, lined = ink_upon_lines(scaled, max(LOW, noise)) if is_large else None, full
+        lined, upon_lines = full, None
+        if max(sight.picture.size) > SMALL:
+            upon_lines = ink_upon_lines(scaled, max(LOW, noise))
         cleaned = remove_lines_from(sight.picture, scaled, max(LOW, noise))
         # Beside black lines, pencil is faint; without them it is full ink.
         left = full_density(cleaned, noise)
@@ -256,11 +256,18 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
         found += sort_out(sight, darker.density, full * darker.full, price)
     if upon_lines:
         upon = sort_out(sight, upon_lines.density, lined * upon_lines.full, price + _UPON_LINES, lined)
-        if upon and found and likeliest(upon) < likeliest(found[:1]) and is_most_of(upon[0], found[0]):
-            # The lines were found well: all of the ink upon them is there already.
-            found[0], upon = found[0]._replace(is_upon_lines=True), []
-        found += [one._replace(is_upon_lines=True) for one in upon]
+        found = with_upon_lines(found, upon)
     return found
+
+
+def with_upon_lines(found: list[Found], upon: list[Found]) -> list[Found]:
+    """Return what was found when lines were removed, and what is darker than lines, which leaves them unread.
+
+    If the first is likelier and has all of the other, the lines were removed well, and it leaves them, too.
+    """
+    if upon and found and likeliest(upon) < found[0].likelihood and is_most_of(upon[0], found[0]):
+        return [found[0]._replace(leaves_lines=True), *found[1:]]
+    return found + [one._replace(leaves_lines=True) for one in upon]
 
 
 def sort_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Optional
 
 import cv2
@@ -17,10 +18,13 @@ from app.pictures.normalise import Density, ink_box
 # no speck, and of the length of all at most. A digit beside it is as long, to within a factor.
 _TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _ALIKE = 0.9, 0.6, 0.06, 0.7, 1.8
 
-# Ink upon lines is darker than those around it by this factor. There are such lines if the crests of pale ink
-# are in so many of the squares that the picture has, this many to a side, and in each more than a few. What
-# is shorter than so many pixels, or than this share of the longest, is where two lines cross.
-_UPON_LINES = 1.6
+# Ink upon lines is darker than those around it by this factor, or by less if two tones explain so much of the
+# variance along the middle of all strokes, and so much of it is dark. Pencil is smoothed by so many pixels.
+# There are such lines if the crests of pale ink are in so many of the squares that the picture has, this many
+# to a side, and in each more than a few; where there are fewer, the others tell how dark lines are. What is
+# shorter than so many pixels, or than this share of the longest, is where two lines cross.
+_UPON_LINES, _LINES_AND_INK, _UPON = 1.6, 0.75, 0.05
+_SMOOTHED = 0.8
 _SQUARES, _LEAST_SQUARES, _FEW = 8, 20, 4
 _SHORT, _CROSSING = 12, 0.2
 
@@ -49,11 +53,10 @@ def darker_ink(layout: Layout, density: Density, noise: float) -> Optional[Darke
     crests = density[own & (density >= cv2.dilate(density, square))]
     if not crests.size:
         return None
-    levels = np.clip(100 * crests, 0, 255).astype(np.uint8).reshape(-1, 1, 1)
-    is_dark, explained = split_levels(levels)
+    is_dark, explained = split_tones(crests)
     if explained < _TWO_TONES:
         return None
-    dark, pale = float(crests[is_dark[:, 0]].mean()), float(crests[~is_dark[:, 0]].mean())
+    dark, pale = float(crests[is_dark].mean()), float(crests[~is_dark].mean())
     if pale > _PALE_TONE * dark or is_dark.mean() < _SPECK:
         return None
     is_darker = density > (dark + pale) / 2
@@ -64,7 +67,7 @@ def darker_ink(layout: Layout, density: Density, noise: float) -> Optional[Darke
     is_digit = [one.is_bent and not one.touches and side / _ALIKE < one.side < _ALIKE * side for one in rest]
     if side > _SMALLER * piece.side or any(is_digit):
         return None
-    return only(is_near, density, noise)
+    return darker_where(is_near, density, noise)
 
 
 def ink_upon_lines(density: Density, noise: float) -> Optional[Darker]:
@@ -78,14 +81,15 @@ def ink_upon_lines(density: Density, noise: float) -> Optional[Darker]:
         noise: what counts as ink.
     """
     square = np.ones((3, 3), np.uint8)
-    is_crest = (density > noise) & (density >= cv2.dilate(density, square))
+    smooth = cv2.GaussianBlur(density, (0, 0), _SMOOTHED)
+    is_crest = (smooth > noise) & (smooth >= cv2.dilate(smooth, square))
     if not is_crest.any():
         return None
-    usual = float(np.median(density[is_crest]))
-    is_pale = is_crest & (density < _UPON_LINES * usual)
+    usual, factor = level_of_lines(smooth[is_crest])
+    is_pale = is_crest & (smooth < factor * usual)
     if count_squares(is_pale) < _LEAST_SQUARES:
         return None
-    dark = (density > _UPON_LINES * level_around(density, is_pale, usual)).astype(np.uint8)
+    dark = (smooth > factor * level_around(smooth, is_pale, usual)).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
     sides = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
     sides[0] = 0
@@ -93,7 +97,26 @@ def ink_upon_lines(density: Density, noise: float) -> Optional[Darker]:
     if longest < _SHORT:
         return None
     is_ink = (sides > _CROSSING * longest)[labels]
-    return only(cv2.dilate(is_ink.astype(np.uint8), square) > 0, density, noise)
+    return darker_where(cv2.dilate(is_ink.astype(np.uint8), square) > 0, density, noise)
+
+
+def split_tones(crests: NDArray[np.float32]) -> tuple[NDArray[np.bool_], float]:
+    """Return which of the densities, float32 [N], are dark, and the share of their variance that explains."""
+    is_dark, explained = split_levels(np.clip(100 * crests, 0, 255).astype(np.uint8).reshape(-1, 1, 1))
+    return is_dark[:, 0], explained
+
+
+def level_of_lines(crests: NDArray[np.float32]) -> tuple[float, float]:
+    """Return how dense lines are, and by what factor what is written upon them is denser, at least.
+
+    Most of the densities, float32 [N], are those of lines, unless they are in two tones: then the paler is.
+    """
+    is_dark, explained = split_tones(crests)
+    if explained > _LINES_AND_INK and is_dark.mean() > _UPON:
+        dark, pale = float(crests[is_dark].mean()), float(crests[~is_dark].mean())
+        if dark > _UPON_LINES * pale:
+            return pale, min(_UPON_LINES, math.sqrt(dark / pale))
+    return float(np.median(crests)), _UPON_LINES
 
 
 def count_squares(crests: NDArray[np.bool_]) -> int:
@@ -115,8 +138,8 @@ def level_around(density: Density, crests: NDArray[np.bool_], usual: float) -> D
     return level
 
 
-def only(where: NDArray[np.bool_], density: Density, noise: float) -> Darker:
-    """Return the ink that is there, 1 where it is full."""
+def darker_where(where: NDArray[np.bool_], density: Density, noise: float) -> Darker:
+    """Return the ink of the darker tone, given where it is, bool [height, width]."""
     darker = np.where(where, density, np.float32(0))
     full = full_density(darker, noise)
     return Darker((darker / np.float32(full)).astype(np.float32), full)
