@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from app.pictures.found import Picture
+from app.pictures.found import Found, Picture, all_ink, charge_unread
 from app.pictures.ink import find_ink
 from app.pictures.page import search_polarities, search_sheet
 from app.pictures.search import search
@@ -57,6 +58,40 @@ def test_a_digit_on_faint_slanting_lines_is_found_without_them(side: int, lines:
     assert np.abs(np.subtract(best.layout.whole.box, expected)).max() <= 2
     # Where lines are most of the ink, full ink is not theirs.
     assert np.median(best.density[best.density > 0.5]) == pytest.approx(1, abs=0.1)
+
+
+def search_paper(density: NDArray[np.float32]) -> list[Found]:
+    grey = 230 * (1 - cv2.GaussianBlur(density, (0, 0), 0.7))
+    pixels = grey.round().astype(np.uint8)[..., np.newaxis]
+    return search_sheet(Picture(pixels, density.shape[::-1]))
+
+
+def test_the_lines_that_a_digit_is_written_upon_are_not_charged_to_it() -> None:
+    density = np.zeros((500, 500), np.float32)
+    for place in range(-500, 1000, 20):
+        cv2.line(density, (0, place), (499, place + 150), 0.25, 2)
+        cv2.line(density, (place, 0), (place - 150, 499), 0.25, 2)
+    found = search_paper(np.maximum(density, cv2.polylines(0 * density, ZIGZAG, False, 0.8, 6)))
+    best = max(found, key=lambda one: one.likelihood)
+    assert best.leaves_lines
+    assert best.layout.whole.side < 120
+    assert charge_unread(best, all_ink(best)).likelihood == best.likelihood
+    charged = charge_unread(best._replace(leaves_lines=False), all_ink(best))
+    assert charged.likelihood < best.likelihood - 1
+
+
+def test_where_lines_are_found_well_the_pale_parts_of_a_digit_stay() -> None:
+    density = np.zeros((500, 500), np.float32)
+    for place in range(20, 500, 60):
+        cv2.line(density, (0, place), (499, place + 5), 0.3, 2)
+    digit = cv2.line(0 * density, (250, 110), (250, 400), 0.9, 6)
+    flag = cv2.line(0 * density, (250, 110), (170, 180), 0.42, 6)
+    grain = np.random.default_rng(0).normal(0, 0.02, density.shape)
+    found = search_paper((np.maximum.reduce([density, digit, flag]) + grain).clip(0, 1).astype(np.float32))
+    best = max(found, key=lambda one: one.likelihood)
+    assert best.leaves_lines
+    assert best.layout.whole.box[0] <= 175
+    assert all(one.layout.whole.box[0] <= 175 for one in found if one.leaves_lines)
 
 
 def test_a_digit_on_lines_that_run_into_the_desk_on_both_sides_is_found() -> None:
