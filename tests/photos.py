@@ -231,7 +231,7 @@ def rule(sheet: Float, look: Look, digit: float, base: tuple[float, float], rng:
     """
     height, width = sheet.shape[:2]
     is_squared = look.ruling == "squared"
-    spacing = digit * (rng.uniform(0.3, 1.0) if is_squared else rng.uniform(0.5, 1.7))
+    spacing = digit * (rng.uniform(0.12, 1.0) if is_squared else rng.uniform(0.5, 1.7))
     spacing = max(spacing, 8.0)
     thickness = max(0.6, spacing * rng.uniform(0.02, 0.05))
     strength = rng.uniform(0.15, 0.35) + 0.6 * look.severity

@@ -255,7 +255,7 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
     if darker:
         found += sort_out(sight, darker.density, full * darker.full, price)
     if upon_lines:
-        upon = sort_out(sight, upon_lines.density, lined * upon_lines.full, price + _UPON_LINES, lined)
+        upon = sort_out(sight, upon_lines.density, lined * upon_lines.full, price + _UPON_LINES)
         found = with_upon_lines(found, upon)
     return found
 
@@ -270,13 +270,8 @@ def with_upon_lines(found: list[Found], upon: list[Found]) -> list[Found]:
     return found + [one._replace(leaves_lines=True) for one in upon]
 
 
-def sort_out(
-    sight: Sight, density: Density, full: float, price: float, full_printed: Optional[float] = None
-) -> list[Found]:
-    """Return the ink, without printed lines, sorted out and judged; nothing if there is none like writing.
-
-    `full_printed` is the density of full ink among what is printed, if it is not that of the writing.
-    """
+def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[Found]:
+    """Return the ink, without printed lines, sorted out and judged; nothing if there is none like writing."""
     with sight.picture.stage("layout"):
         is_ink = find_strokes(density, sight.ink.floor / full)
         filled = fill_outlines(join_tiles(is_ink))
@@ -285,7 +280,7 @@ def sort_out(
     if not layout.lines or is_crumb(layout.main, density.shape, sight.picture):
         return []
     with sight.picture.stage("judge"):
-        printed = strokes_of(sight.ink, full_printed or full) & ~is_ink
+        printed = strokes_of(sight.ink, full) & ~is_ink
         contrast, likelihood = judge(layout, density, sight.grey, printed)
     return [Found(sight.ink, density, full, layout, contrast, likelihood + price, sight.picture.fine)]
 
