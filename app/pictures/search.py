@@ -47,7 +47,7 @@ _CUT_OUT = 0.4
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, if some of it is taken
 # for a shadow, if the broad parts of it are taken for a desk, and if the paler is taken for lines.
-_SCATTERED, _SHADOWED, _PARED, _UPON_LINES = -0.3, -0.3, -0.3, -0.3
+_SCATTERED, _SHADOWED, _PARED, _UPON_LINES = -0.3, -0.3, -0.3, -0.15
 
 # How wide a stroke may be that meets the frame, as a share of the picture's shorter side: on even paper,
 # which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
