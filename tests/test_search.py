@@ -80,6 +80,14 @@ def test_the_lines_that_a_digit_is_written_upon_are_not_charged_to_it() -> None:
     assert charged.likelihood < best.likelihood - 1
 
 
+def test_the_dark_margin_of_ruled_paper_is_not_written_upon_it() -> None:
+    density = np.zeros((500, 500), np.float32)
+    for place in range(20, 500, 60):
+        cv2.line(density, (0, place), (499, place + 5), 0.3, 2)
+    margin = cv2.line(0 * density, (90, 0), (95, 499), 0.9, 3)
+    assert not any(one.leaves_lines for one in search_paper(np.maximum(density, margin)))
+
+
 def test_where_lines_are_found_well_the_pale_parts_of_a_digit_stay() -> None:
     density = np.zeros((500, 500), np.float32)
     for place in range(20, 500, 60):

@@ -116,6 +116,16 @@ def test_much_ink_upon_lines_is_told_from_them_too(thickness: int) -> None:
     assert not upon.density[cv2.dilate(digit, np.ones((9, 9))) == 0].any()
 
 
+@pytest.mark.parametrize(("count", "is_ink"), [(5, True), (10, False)])
+def test_grain_upon_lines_is_no_ink(count: int, is_ink: bool) -> None:
+    density = on_squares(np.full((400, 400), 0.3, np.float32))
+    for place in np.stack(np.meshgrid(*2 * [np.linspace(30, 370, count).round().astype(int)]), -1).reshape(
+        -1, 2
+    ):
+        cv2.line(density, tuple(place - 8), tuple(place + 8), 1, 3)
+    assert (ink_upon_lines(density, 0.1) is not None) == is_ink
+
+
 def test_ink_hardly_darker_than_the_lines_is_not_told_from_them() -> None:
     density = np.maximum(as_ink(400), on_squares(np.full((400, 400), 0.75, np.float32)))
     assert ink_upon_lines(density, 0.1) is None

@@ -256,7 +256,7 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
         found += sort_out(sight, darker.density, full * darker.full, price)
     if upon_lines:
         upon = sort_out(sight, upon_lines.density, lined * upon_lines.full, price + _UPON_LINES)
-        found = with_upon_lines(found, upon)
+        found = with_upon_lines(found, [one for one in upon if is_bent_or_left(one, cleaned)])
     return found
 
 
@@ -268,6 +268,16 @@ def with_upon_lines(found: list[Found], upon: list[Found]) -> list[Found]:
     if upon and found and likeliest(upon) < found[0].likelihood and is_most_of(upon[0], found[0]):
         return [found[0]._replace(leaves_lines=True), *found[1:]]
     return found + [one._replace(leaves_lines=True) for one in upon]
+
+
+def is_bent_or_left(one: Found, cleaned: Density) -> bool:
+    """Whether writing upon lines is no line itself: the margin of ruled paper, or the edge of a sheet.
+
+    It is bent, or does not meet the frame and is mostly left in `cleaned`, where lines are removed.
+    """
+    main = one.layout.main
+    own = np.isin(one.layout.labels, main.labels)
+    return main.is_bent or (not main.touches and float((cleaned[own] > LOW).mean()) > _MOST)
 
 
 def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[Found]:

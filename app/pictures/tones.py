@@ -22,11 +22,12 @@ _TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _ALIKE = 0.9, 0.6, 0.06, 0.7, 1.8
 # variance along the middle of all strokes, and so much of it is dark. Pencil is smoothed by so many pixels.
 # There are such lines if the crests of pale ink are in so many of the squares that the picture has, this many
 # to a side, and in each more than a few; where there are fewer, the others tell how dark lines are. What is
-# shorter than so many pixels, or than this share of the longest, is where two lines cross.
+# shorter than so many pixels, or than this share of the longest, is where two lines cross. What is in more
+# pieces than these is grain.
 _UPON_LINES, _LINES_AND_INK, _UPON = 1.6, 0.75, 0.05
 _SMOOTHED = 0.8
 _SQUARES, _LEAST_SQUARES, _FEW = 8, 20, 4
-_SHORT, _CROSSING = 12, 0.2
+_SHORT, _CROSSING, _MOST_PIECES = 12, 0.2, 60
 
 
 class Darker(NamedTuple):
@@ -96,7 +97,10 @@ def ink_upon_lines(density: Density, noise: float) -> Optional[Darker]:
     longest = int(sides.max())
     if longest < _SHORT:
         return None
-    is_ink = (sides > _CROSSING * longest)[labels]
+    is_long = sides > _CROSSING * longest
+    if np.count_nonzero(is_long) > _MOST_PIECES:
+        return None
+    is_ink = is_long[labels]
     return darker_where(cv2.dilate(is_ink.astype(np.uint8), square) > 0, density, noise)
 
 
