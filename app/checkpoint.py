@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.errors import CheckpointError
 from app.fast_layers import accelerate
-from app.files import other_than_a_file, write_atomically, write_json
+from app.files import expect_file, write_atomically, write_json
 from app.models import (
     Network,
     SoftmaxRegression,
@@ -58,8 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: the file cannot be read or holds something else.
     """
     try:
-        if found := other_than_a_file(path.stat()):
-            raise CheckpointError(f"{path}: expected a file, found {found}")
+        expect_file(path, CheckpointError)
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
@@ -259,8 +258,7 @@ def deserialize(path: Path) -> dict[Any, Any]:
         CheckpointError: the file cannot be read, is damaged, or asks for more than arrays and numbers.
     """
     try:
-        if found := other_than_a_file(path.stat()):
-            raise CheckpointError(f"{path}: expected a file, found {found}")
+        expect_file(path, CheckpointError)
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:

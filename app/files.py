@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Optional, cast
 
-from app.errors import FileError
+from app.errors import FileError, UserError
 
 
 def other_than_a_file(status: os.stat_result) -> Optional[str]:
@@ -20,6 +20,12 @@ def other_than_a_file(status: os.stat_result) -> Optional[str]:
     if stat.S_ISREG(status.st_mode):
         return None
     return "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+
+
+def expect_file(path: Path, error: type[UserError]) -> None:
+    """Raise `error` if there is something else at `path`, and OSError if there is nothing."""
+    if found := other_than_a_file(path.stat()):
+        raise error(f"{path}: expected a file, found {found}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

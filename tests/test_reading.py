@@ -488,6 +488,16 @@ def test_a_tall_one_beside_a_mark_is_no_pen(recognizer: Recognizer, tmp_path: Pa
     assert texts(recognizer, tmp_path, [picture] * 2) == ["1", "1"]
 
 
+def squared_paper(size: tuple[int, int], step: int, slope: float, shade: int, thickness: int) -> Picture:
+    """Return the lines of squared paper, light on dark; they fall by `slope` to the right, and lean by it."""
+    width, height = size
+    picture = np.zeros((height, width), np.uint8)
+    for line in range(-width, 2 * width, step):
+        cv2.line(picture, (0, line), (width, round(line + slope * width)), shade, thickness)
+        cv2.line(picture, (line, 0), (round(line - slope * height), height), shade, thickness)
+    return picture
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.05])
 def test_digits_on_squared_paper_are_read_without_its_lines(
     recognizer: Recognizer, tmp_path: Path, slope: float
@@ -495,10 +505,7 @@ def test_digits_on_squared_paper_are_read_without_its_lines(
     images, labels = make_strokes(5, seed=11)
     pictures = []
     for number, image in enumerate(images):
-        picture = np.zeros((600, 600), np.uint8)
-        for line in range(-100, 800, 140):
-            cv2.line(picture, (0, line), (599, round(line + slope * 599)), 90, 5)
-            cv2.line(picture, (line, 0), (round(line - slope * 599), 599), 90, 5)
+        picture = squared_paper((600, 600), 140, slope, 90, 5)
         digit = to_side(image, 220)
         left, top = 60 + 35 * number, 340 - 31 * number
         part = picture[top : top + 220, left : left + 220]
@@ -515,10 +522,7 @@ def test_digits_on_fine_or_slanting_squares_are_read_if_they_are_darker(
     images, labels = make_strokes(3, seed=5)
     pictures = []
     for image in images:
-        picture = np.zeros((750, 1000), np.uint8)
-        for line in range(-1000, 2000, step):
-            cv2.line(picture, (0, line), (999, round(line + slope * 999)), 70, 2)
-            cv2.line(picture, (line, 0), (round(line - slope * 749), 749), 70, 2)
+        picture = squared_paper((1000, 750), step, slope, 70, 2)
         digit = to_side(image, 120)
         part = picture[300 : 300 + digit.shape[0], 400 : 400 + digit.shape[1]]
         np.maximum(part, digit, out=part)
@@ -536,10 +540,7 @@ def test_a_digit_as_small_as_the_squares_is_read(
     images, labels = make_strokes(3, seed=21)
     pictures = []
     for image in images:
-        picture = np.zeros(size[::-1], np.uint8)
-        for line in range(-size[0], 2 * size[0], step):
-            cv2.line(picture, (0, line), (size[0], line + size[0] // 50), shade, thickness)
-            cv2.line(picture, (line, 0), (line - size[1] // 50, size[1]), shade, thickness)
+        picture = squared_paper(size, step, 0.02, shade, thickness)
         digit = to_side(image, 2 * step)
         part = picture[300 : 300 + digit.shape[0], 400 : 400 + digit.shape[1]]
         np.maximum(part, digit, out=part)

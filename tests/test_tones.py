@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -119,10 +121,8 @@ def test_much_ink_upon_lines_is_told_from_them_too(thickness: int) -> None:
 @pytest.mark.parametrize(("count", "is_ink"), [(5, True), (10, False)])
 def test_grain_upon_lines_is_no_ink(count: int, is_ink: bool) -> None:
     density = on_squares(np.full((400, 400), 0.3, np.float32))
-    for place in np.stack(np.meshgrid(*2 * [np.linspace(30, 370, count).round().astype(int)]), -1).reshape(
-        -1, 2
-    ):
-        cv2.line(density, tuple(place - 8), tuple(place + 8), 1, 3)
+    for x, y in itertools.product(np.linspace(30, 370, count).round().astype(int).tolist(), repeat=2):
+        cv2.line(density, (x - 8, y - 8), (x + 8, y + 8), 1, 3)
     assert (ink_upon_lines(density, 0.1) is not None) == is_ink
 
 

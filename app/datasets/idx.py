@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from app.datasets import CLASSES, SIDE, Digits
 from app.errors import DataError
-from app.files import other_than_a_file, writing
+from app.files import expect_file, writing
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
@@ -130,8 +130,7 @@ def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a plain or gzip file to read its content; faults that show up while reading are `DataError`s."""
     try:
-        if found := other_than_a_file(path.stat()):
-            raise DataError(f"{path}: expected a file, found {found}")
+        expect_file(path, DataError)
         with path.open("rb") as file:
             compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             file.seek(0)

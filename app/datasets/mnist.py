@@ -26,7 +26,7 @@ from app.datasets import CLASSES, DataSet, Digits
 from app.datasets.course_json import refuse_existing, write_course_json
 from app.datasets.idx import read_digits
 from app.errors import DataError, DownloadError, UsageError
-from app.files import other_than_a_file, write_atomically
+from app.files import expect_file, write_atomically
 from app.runtime import data_directories
 
 
@@ -213,8 +213,7 @@ def _is_present(path: Path, published: PublishedFile) -> bool:
     try:
         if not path.exists():
             return False
-        if other := other_than_a_file(path.stat()):
-            raise DataError(f"{path}: expected a file, found {other}")
+        expect_file(path, DataError)
         found = _sha256(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error

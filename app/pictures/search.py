@@ -276,8 +276,10 @@ def is_bent_or_left(one: Found, cleaned: Density) -> bool:
     It is bent, or does not meet the frame and is mostly left in `cleaned`, where lines are removed.
     """
     main = one.layout.main
+    if main.is_bent or main.touches:
+        return main.is_bent
     own = np.isin(one.layout.labels, main.labels)
-    return main.is_bent or (not main.touches and float((cleaned[own] > LOW).mean()) > _MOST)
+    return float((cleaned[own] > LOW).mean()) > _MOST
 
 
 def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[Found]:

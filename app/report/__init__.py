@@ -13,7 +13,7 @@ from app import runtime
 from app.datasets import DataSet
 from app.errors import CheckpointError
 from app.evaluation import Evaluation
-from app.files import make_directory, other_than_a_file, write_atomically, write_json
+from app.files import expect_file, make_directory, write_atomically, write_json
 from app.report.findings import Findings, describe_doubt, examine
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     try:
         if not path.exists():
             return []
-        if found := other_than_a_file(path.stat()):
-            raise CheckpointError(f"{path}: expected a file, found {found}")
+        expect_file(path, CheckpointError)
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
