@@ -286,7 +286,7 @@ def _check_opcodes(data: bytes) -> None:
         if count > MAX_OPCODES:
             raise CheckpointError("not a Paddle state dict: too many pickle instructions")
         if opcode.name in _REFUSED_OPCODES:
-            raise CheckpointError(f"refused: a state dict needs no pickle instruction {opcode.name}")
+            raise CheckpointError(f"not a Paddle state dict, which needs no pickle instruction {opcode.name}")
         if opcode.name in ("INT", "LONG", "LONG4") and len(str(argument)) > 40:
             raise CheckpointError("refused: a state dict needs no such large number")
 

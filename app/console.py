@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, TextIO
 
@@ -97,8 +98,12 @@ def printable(text: str) -> str:
 
 
 def say(line: str) -> None:
-    """Print one line for the person (not for the next program in a pipe) on standard error."""
-    _print(line, sys.stderr)
+    """Print one line for the person (not for the next program in a pipe) on standard error.
+
+    Where that cannot be (on a full disk), it stops nothing.
+    """
+    with suppress(OSError):
+        _print(line, sys.stderr)
 
 
 def _print(line: str, file: TextIO) -> None:

@@ -449,7 +449,7 @@ def main() -> int:
         started = time.perf_counter()
         outcomes, images = read(samples, checkpoint)
         seconds = time.perf_counter() - started
-        say(f"{len(samples)} pictures read in {seconds:.1f} s")
+        say(f"pictures read: {len(samples)}, in {seconds:.1f} s")
         sources = by_source(outcomes)
         findings = (
             find(sources, are_simulated=not arguments.folders) + find_doubt(outcomes) + time_stages(samples)

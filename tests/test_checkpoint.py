@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 
 from app.checkpoint import (
     digest_of,
@@ -187,6 +188,13 @@ def test_whatever_else_the_file_holds_is_one_clear_error(tmp_path, name):
     with pytest.raises(CheckpointError, match=r"bad\.pdparams: ") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_picture_is_no_state_dict(tmp_path):
+    path = tmp_path / "seven.png"
+    Image.new("L", (28, 28)).save(path)
+    with pytest.raises(CheckpointError, match=r"seven\.png: not a Paddle state dict"):
+        load_checkpoint(path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path, make_pipe):

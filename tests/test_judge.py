@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.pictures.judge import find_scrap, judge, visibility
+from app.pictures.judge import find_scrap, judge, visibility, without_ghosts
 from app.pictures.layout import find_layout
 
 ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
@@ -97,3 +97,8 @@ def test_a_scrap_of_paper_that_passes_for_ink_is_found(name: str, is_so: bool) -
     assert (scrap is not None) is is_so
     if scrap is not None:
         np.testing.assert_array_equal(scrap, cv2.fillPoly(np.zeros((450, 1000)), [QUADRANGLE], 1) > 0)
+
+
+def test_what_fills_the_picture_has_no_outline_and_is_no_ghost() -> None:
+    layout = find_layout(np.ones((60, 80), bool), np.ones((60, 80), np.float32), 0.4)
+    assert without_ghosts(layout, np.full((60, 80), 90, np.uint8)) == layout

@@ -103,6 +103,19 @@ def test_the_line_of_a_cell_may_lean_but_is_thin(
     assert sum(map(len, lay_out(picture).lines)) == count
 
 
+@pytest.mark.parametrize(
+    ("ends", "pen", "across", "count"),
+    [((70, 165), 3, 200, 1), ((70, 165), 7, 200, 2), ((70, 140), 3, 200, 2), ((70, 165), 3, 300, 2)],
+)
+def test_what_is_left_of_the_line_of_a_cell_is_thin_and_goes_on_beyond_the_digit(
+    ends: tuple[int, int], pen: int, across: int, count: int
+) -> None:
+    picture = np.zeros((200, across), np.uint8)
+    write_four(picture, 80, 45, 100, 10)
+    cv2.line(picture, (32, ends[0]), (34, ends[1]), 255, pen)
+    assert sum(map(len, lay_out(picture).lines)) == count
+
+
 def test_the_bar_of_a_seven_near_the_top_is_no_line_of_a_cell() -> None:
     picture = np.zeros((200, 200), np.uint8)
     cv2.line(picture, (60, 14), (140, 22), 255, 9)

@@ -35,6 +35,18 @@ def predict(*arguments: object, cwd: Path, without: str = "") -> subprocess.Comp
     )
 
 
+def test_a_notice_that_cannot_be_written_stops_nothing(tutorial_checkpoint: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    command = [sys.executable, REPOSITORY / "predict.py", "--checkpoint", tutorial_checkpoint]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [*command, SAMPLES], stdout=subprocess.PIPE, stderr=full, text=True, timeout=120, check=False
+        )
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == len(list(SAMPLES.iterdir()))
+
+
 def test_each_picture_gives_a_line_and_unreadable_ones_an_error(
     tmp_path: Path, tutorial_checkpoint: Path
 ) -> None:

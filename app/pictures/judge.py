@@ -153,12 +153,15 @@ def without_ghosts(layout: Layout, grey: NDArray[np.uint8]) -> Layout:
 
 
 def is_ghost(piece: Piece, layout: Layout, grey: NDArray[np.uint8]) -> bool:
-    """Whether much of a piece's outline lies where the picture, smoothed, has no edge."""
+    """Whether much of a piece's outline lies where the picture, smoothed, has no edge.
+
+    What fills the picture has no outline.
+    """
     left, top, right, bottom = with_margin(piece.box, layout.labels, 8)
     own = np.isin(layout.labels[top:bottom, left:right], piece.labels)
     smooth = cv2.GaussianBlur(grey[top:bottom, left:right], (5, 5), 0)
     edge = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))[outline(own)]
-    return bool((edge < _NO_EDGE * np.quantile(edge, 0.9)).mean() > _UNSEEN)
+    return edge.size > 0 and bool((edge < _NO_EDGE * np.quantile(edge, 0.9)).mean() > _UNSEEN)
 
 
 def outline(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:

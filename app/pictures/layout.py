@@ -87,6 +87,10 @@ _ALONG_FRAME = 0.8
 _BAR, _OVERSHOOT = 1.3, 0.05
 _THIN_BAR, _CELL = 0.75, 1.4
 
+# What is left of such a line is thinner than the first share of the digit's stroke, and apart from it by the
+# second of its height.
+_THIN_REST, _NEAR_REST = 0.5, 0.1
+
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
 
@@ -481,6 +485,19 @@ def is_beyond(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     return is_bar and is_longer and gap(piece.box, main.box) > _APART * main.height
 
 
+def is_rest_of_line(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is left of an upright line of a cell: far thinner than the digit.
+
+    It goes on above or below that; its ends may have been removed with the level lines.
+    """
+    left, top, right, bottom = piece.box
+    is_straight = piece.length < _STRAIGHT * piece.diagonal and bottom - top > 3 * (right - left)
+    is_thin = is_straight and piece.width < _THIN_REST * main.width and shape[1] < _CELL * shape[0]
+    more = _OVERSHOOT * main.height
+    goes_on = top < main.box[1] - more or bottom > main.box[3] + more
+    return is_thin and goes_on and gap(piece.box, main.box) > _NEAR_REST * main.height
+
+
 def is_dark_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is a strip all along a side of the picture: the dark edge of a scan."""
     left, top, right, bottom = piece.box
@@ -562,6 +579,8 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
             or is_beyond(piece, main, shape)
         ):
             return True
+    if is_rest_of_line(piece, main, shape):
+        return True
     if piece.touches and not main.touches:
         is_alike = 0.6 < piece.side / main.side < 1.6 and 0.5 < piece.width / main.width < 2
         if not is_alike or piece.contact > 3 * main.width:
