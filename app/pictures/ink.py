@@ -81,12 +81,23 @@ class Ink:
     floor: float
     """The density below which all is noise."""
 
+    is_even: bool
+    """Whether the paper was taken for even."""
+
     def measure(self, pixels: Pixels, paper: Pixels) -> Density:
         """Return the density of a part of the picture, given the same part of the paper."""
-        positive = 255 - pixels if self.light_on_dark else pixels
-        density = _channel_densities(positive, paper) @ self.weights - self.offset
+        density = self.measure_channels(pixels, paper) @ self.weights - self.offset
         measured: Density = np.maximum(density, 0).astype(np.float32)
         return measured
+
+    def measure_channels(self, pixels: Pixels, paper: Pixels) -> Density:
+        """Return the same of each channel, float32 [height, width, channels]."""
+        return _channel_densities(255 - pixels if self.light_on_dark else pixels, paper)
+
+    def weighed(self, pixels: Pixels, weights: NDArray[np.float32]) -> Ink:
+        """Return the ink of the whole picture, whose channels count as given, float32 [channels]."""
+        densities = self.measure_channels(pixels, self.paper)
+        return _weigh(densities, weights, self.paper, self.light_on_dark, self.is_even)
 
 
 def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int], is_curved: bool = False) -> Ink:
@@ -105,17 +116,23 @@ def find_ink(pixels: Pixels, light_on_dark: bool, reach: Optional[int], is_curve
     else:
         paper = curved_paper(positive) if is_curved else even_paper(positive)
     densities = _channel_densities(positive, paper)
-    weights = _channel_weights(densities)
+    return _weigh(densities, _channel_weights(densities), paper, light_on_dark, reach is None)
+
+
+def _weigh(
+    densities: Density, weights: NDArray[np.float32], paper: Pixels, light_on_dark: bool, is_even: bool
+) -> Ink:
+    """Return the ink of a picture, given the density of each channel and what it counts."""
     density = densities @ weights
     offset = _most_common(density)
     density = np.maximum(density - offset, 0)
     noise = noise_of(density)
-    if reach is None:
+    if is_even:
         # In a few pixels full of strokes, most changes from one to the next are edges.
         noise = min(noise, departure_of(density[density < 0.5 * full_density(density, _LEAST_DENSITY)]))
     floor = max(_LEAST_DENSITY, _NOISE_DEVIATIONS * noise)
-    density = density if reach is None else quieten(density, paper, floor)
-    return Ink(light_on_dark, paper, weights, density, offset, floor)
+    density = density if is_even else quieten(density, paper, floor)
+    return Ink(light_on_dark, paper, weights, density, offset, floor, is_even)
 
 
 def _largest(planes: NDArray[Any]) -> NDArray[Any]:

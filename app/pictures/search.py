@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.found import Found, Picture, all_ink, charge_unread, likeliest, strokes_of
+from app.pictures.hues import without_either_colour
 from app.pictures.ink import (
     HIGH,
     LOW,
@@ -183,6 +184,8 @@ class Sight(NamedTuple):
     """How wide a stroke may be that meets the frame, as a share of the picture's shorter side."""
 
     picture: Picture
+    others: Optional[NDArray[np.bool_]] = None
+    """Where there is ink in the colour of lines, too, bool [height, width], if they are left out."""
 
 
 def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list[Found]:
@@ -198,6 +201,7 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     darker: list[Found] = []
     pared: list[Found] = []
     is_in_shadow, price = False, 0.0
+    coloured = search_own_colour(sight, working)
     for _ in range(3):
         seen = [one._replace(is_in_shadow=is_in_shadow) for one in look_at(sight, density, price)]
         if not seen:
@@ -226,7 +230,21 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     # The black corner of a desk is darker than pale ink, which shows only without it.
     if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
         found = found[1:]
-    return [*scattered[:1], *darker, *pared, *found]
+    return [*coloured, *scattered[:1], *darker, *pared, *found]
+
+
+def search_own_colour(sight: Sight, working: Pixels) -> list[Found]:
+    """Return what is written in another colour than the lines of the paper, which it leaves unread."""
+    with sight.picture.stage("ink"):
+        inks = without_either_colour(sight.ink, working)
+    if not inks:
+        return []
+    everything = strokes_of(sight.ink, full_density(sight.ink.density, sight.ink.floor))
+    return [
+        one._replace(leaves_lines=True)
+        for ink in inks
+        for one in look_at(sight._replace(ink=ink, others=everything), ink.density, _UPON_LINES)
+    ]
 
 
 def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
@@ -239,35 +257,44 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
     full = full_density(density, floor)
     if full < 1.5 * floor:
         return []
-    noise = floor / full
+    scaled = density / np.float32(full)
+    cleaned, left = without_lines(sight, scaled, full)
+    one = sort_out(sight, cleaned, left, price)
+    found = [one] if one else []
+    darker = darker_ink(one.layout, one.density, floor / left) if one else None
+    if darker and (alone := sort_out(sight, darker.density, left * darker.full, price)):
+        found.append(alone)
+    upon = look_upon_lines(sight, scaled, full, price)
+    return with_upon_lines(found, upon) if upon and is_bent_or_left(upon, cleaned) else found
+
+
+def without_lines(sight: Sight, scaled: Density, full: float) -> tuple[Density, float]:
+    """Return the density without printed lines, 1 for full ink, and what that is in the density of before."""
+    noise = sight.ink.floor / full
     with sight.picture.stage("lines"):
-        scaled = density / np.float32(full)
-        lined, upon_lines = full, None
-        if max(sight.picture.size) > SMALL:
-            upon_lines = ink_upon_lines(scaled, max(LOW, noise))
         cleaned = remove_lines_from(sight.picture, scaled, max(LOW, noise))
         # Beside black lines, pencil is faint; without them it is full ink.
         left = full_density(cleaned, noise)
-        if 0 < left < _FAINT:
-            cleaned, full = cleaned / np.float32(left), full * left
-    found = sort_out(sight, cleaned, full, price)
-    darker = darker_ink(found[0].layout, found[0].density, floor / full) if found else None
-    if darker:
-        found += sort_out(sight, darker.density, full * darker.full, price)
-    if upon_lines:
-        upon = sort_out(sight, upon_lines.density, lined * upon_lines.full, price + _UPON_LINES)
-        found = with_upon_lines(found, [one for one in upon if is_bent_or_left(one, cleaned)])
-    return found
+        return (cleaned / np.float32(left), full * left) if 0 < left < _FAINT else (cleaned, full)
 
 
-def with_upon_lines(found: list[Found], upon: list[Found]) -> list[Found]:
+def look_upon_lines(sight: Sight, scaled: Density, full: float, price: float) -> Optional[Found]:
+    """Return what is darker than lines all over a picture that is not small; None without any."""
+    if max(sight.picture.size) <= SMALL:
+        return None
+    with sight.picture.stage("lines"):
+        darker = ink_upon_lines(scaled, max(LOW, sight.ink.floor / full))
+    return sort_out(sight, darker.density, full * darker.full, price + _UPON_LINES) if darker else None
+
+
+def with_upon_lines(found: list[Found], upon: Found) -> list[Found]:
     """Return what was found when lines were removed, and what is darker than lines, which leaves them unread.
 
     If the first is likelier and has all of the other, the lines were removed well, and it leaves them, too.
     """
-    if upon and found and likeliest(upon) < found[0].likelihood and is_most_of(upon[0], found[0]):
+    if found and upon.likelihood < found[0].likelihood and is_most_of(upon, found[0]):
         return [found[0]._replace(leaves_lines=True), *found[1:]]
-    return found + [one._replace(leaves_lines=True) for one in upon]
+    return [*found, upon._replace(leaves_lines=True)]
 
 
 def is_bent_or_left(one: Found, cleaned: Density) -> bool:
@@ -282,19 +309,21 @@ def is_bent_or_left(one: Found, cleaned: Density) -> bool:
     return float((cleaned[own] > LOW).mean()) > _MOST
 
 
-def sort_out(sight: Sight, density: Density, full: float, price: float) -> list[Found]:
-    """Return the ink, without printed lines, sorted out and judged; nothing if there is none like writing."""
+def sort_out(sight: Sight, density: Density, full: float, price: float) -> Optional[Found]:
+    """Return the ink, without printed lines, sorted out and judged; None if there is none like writing."""
     with sight.picture.stage("layout"):
         is_ink = find_strokes(density, sight.ink.floor / full)
         filled = fill_outlines(join_tiles(is_ink))
         density, is_ink = np.where(filled & ~is_ink, np.float32(1), density), filled
         layout = without_ghosts(find_layout(is_ink, density, sight.thickest), sight.grey)
     if not layout.lines or is_crumb(layout.main, density.shape, sight.picture):
-        return []
+        return None
     with sight.picture.stage("judge"):
         printed = strokes_of(sight.ink, full) & ~is_ink
+        if sight.others is not None:
+            printed |= sight.others & ~is_ink
         contrast, likelihood = judge(layout, density, sight.grey, printed)
-    return [Found(sight.ink, density, full, layout, contrast, likelihood + price, sight.picture.fine)]
+    return Found(sight.ink, density, full, layout, contrast, likelihood + price, sight.picture.fine)
 
 
 def is_most_of(one: Found, other: Found) -> bool:

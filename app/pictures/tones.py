@@ -26,7 +26,7 @@ _TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _ALIKE = 0.9, 0.6, 0.06, 0.7, 1.8
 # pieces than these is grain.
 _UPON_LINES, _LINES_AND_INK, _UPON = 1.6, 0.75, 0.05
 _SMOOTHED = 0.8
-_SQUARES, _LEAST_SQUARES, _FEW = 8, 20, 4
+_SQUARES, LEAST_SQUARES, _FEW = 8, 20, 4
 _SHORT, _CROSSING, _MOST_PIECES = 12, 0.2, 60
 
 
@@ -88,7 +88,7 @@ def ink_upon_lines(density: Density, noise: float) -> Optional[Darker]:
         return None
     usual, factor = level_of_lines(smooth[is_crest])
     is_pale = is_crest & (smooth < factor * usual)
-    if count_squares(is_pale) < _LEAST_SQUARES:
+    if count_squares(is_pale) < LEAST_SQUARES:
         return None
     dark = (smooth > factor * level_around(smooth, is_pale, usual)).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)

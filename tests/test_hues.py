@@ -1,0 +1,82 @@
+"""What is written is told from lines in another colour."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.pictures.hues import without_either_colour
+from app.pictures.ink import find_ink
+
+ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
+RED, BLUE, PENCIL = (0.05, 0.5, 0.45), (0.75, 0.65, 0.25), (0.5, 0.5, 0.5)
+
+
+def squares(step: int = 25) -> NDArray[np.float32]:
+    """Return the share of full ink in slanting squares that go from side to side."""
+    lines = np.zeros((300, 300), np.float32)
+    for place in range(-300, 600, step):
+        cv2.line(lines, (0, place), (299, place + 90), 1, 2, cv2.LINE_AA)
+        cv2.line(lines, (place, 0), (place - 90, 299), 1, 2, cv2.LINE_AA)
+    return lines
+
+
+def stroke(shift: int = 0) -> NDArray[np.float32]:
+    return cv2.polylines(np.zeros((300, 300), np.float32), [ZIGZAG[0] + (shift, 0)], False, 1, 7, cv2.LINE_AA)
+
+
+def as_pixels(
+    *layers: tuple[NDArray[np.float32], tuple[float, float, float]], light_on_dark: bool = False
+) -> NDArray[np.uint8]:
+    """Return a noisy photo of paper with ink on it: where it is, and what share it takes of each channel."""
+    missing = 1 - np.prod(
+        [1 - share[..., np.newaxis] * np.float32(colour) for share, colour in layers], axis=0
+    )
+    noise = np.random.default_rng(0).normal(0, 1.5, missing.shape)
+    pixels = np.clip(230 * (1 - missing) + noise, 0, 255).round().astype(np.uint8)
+    return 255 - pixels if light_on_dark else pixels
+
+
+@pytest.mark.parametrize("light_on_dark", [False, True])
+@pytest.mark.parametrize("reach", [None, 60])
+@pytest.mark.parametrize(("lines", "pen"), [(RED, BLUE), (RED, PENCIL), (BLUE, PENCIL), (PENCIL, BLUE)])
+def test_without_their_colour_lines_are_no_ink(
+    lines: tuple[float, float, float], pen: tuple[float, float, float], reach: int | None, light_on_dark: bool
+) -> None:
+    pixels = as_pixels((squares(), lines), (stroke(), pen), light_on_dark=light_on_dark)
+    ink = find_ink(pixels, light_on_dark, reach)
+    (own,) = without_either_colour(ink, pixels)
+    full = np.median(own.density[stroke() == 1])
+    is_beside = (squares() > 0.5) & (stroke() == 0)
+    assert np.median(ink.density[is_beside]) > 0.3 * np.median(ink.density[stroke() == 1])
+    assert np.quantile(own.density[is_beside], 0.95) < 0.2 * full
+    assert np.quantile(own.density[(stroke() == 1) & (squares() == 0)], 0.05) > 0.7 * full
+    # A part of the picture is measured as the whole was.
+    part = slice(90, 210), slice(110, 220)
+    measured = own.measure(pixels[part], own.paper[part])
+    np.testing.assert_allclose(
+        measured[own.density[part] > full / 2], own.density[part][own.density[part] > full / 2]
+    )
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ((squares(), BLUE), (stroke(), BLUE)),
+        ((stroke(-60), RED), (stroke(60), BLUE)),
+        ((stroke(), BLUE),),
+        ((squares(), RED),),
+        ((0 * stroke(), BLUE),),
+    ],
+    ids=["one colour", "two digits", "no lines", "lines alone", "blank"],
+)
+def test_lines_are_all_over_the_picture_and_in_another_colour(layers) -> None:
+    pixels = as_pixels(*layers)
+    assert without_either_colour(find_ink(pixels, False, None), pixels) == []
+
+
+def test_in_a_grey_picture_there_is_one_colour() -> None:
+    pixels = as_pixels((squares(), PENCIL), (stroke(), PENCIL))[..., :1]
+    assert without_either_colour(find_ink(pixels, False, None), pixels) == []
