@@ -13,6 +13,7 @@ from app.pictures.ink import (
     find_ink,
     has_curved_paper,
     has_even_paper,
+    quieten,
     without_dithering,
     without_grain,
 )
@@ -179,3 +180,17 @@ def test_a_dithered_picture_is_smoothed_and_no_other_is(step: int, is_dithered: 
         assert smooth[30:].min() > 160
         assert smooth[21:23, 10:45].max() < 70
     np.testing.assert_array_equal(without_dithering(255 - pixels), 255 - smooth)
+
+
+def test_in_a_noisy_shadow_along_the_frame_a_stroke_stays_whole_and_the_noise_goes() -> None:
+    paper = np.full((300, 400, 1), 200, np.uint8)
+    paper[:120] = 130
+    density = np.abs(np.random.default_rng(0).normal(0, 0.1, (300, 400))).astype(np.float32)
+    density[60:68, 80:320] += 0.3
+    density[120:] = 0
+    quiet = quieten(density, paper, 0.05)
+    assert (quiet[62:66, 84:316] > 0).mean() > 0.99
+    assert (quiet[:50] > 0).mean() < 0.02
+    # What is darker yet is a desk.
+    paper[:120] = 60
+    assert not quieten(density, paper, 0.05)[:120].any()

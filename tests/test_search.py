@@ -66,6 +66,26 @@ def search_paper(density: NDArray[np.float32]) -> list[Found]:
     return search_sheet(Picture(pixels, density.shape[::-1]))
 
 
+@pytest.mark.parametrize("side", [120, 240, 500])
+def test_a_digit_on_slanting_lines_of_another_colour_is_found_without_them(side: int) -> None:
+    # As dark as the digit, steeper than any line that is looked for.
+    lines = np.zeros((500, 500), np.float32)
+    for place in range(-500, 1000, 60):
+        cv2.line(lines, (0, place), (499, place + 200), 1, 8)
+        cv2.line(lines, (place, 0), (place - 200, 499), 1, 8)
+    digit = cv2.polylines(np.zeros((500, 500), np.float32), [2 * ZIGZAG[0] - (80, 50)], False, 1, 20)
+    red, blue = np.array((0.05, 0.55, 0.5), np.float32), np.array((0.75, 0.65, 0.25), np.float32)
+    missing = 1 - (1 - lines[..., np.newaxis] * red) * (1 - digit[..., np.newaxis] * blue)
+    pixels = (
+        cv2.resize(230 * (1 - missing), (side, side), interpolation=cv2.INTER_AREA).round().astype(np.uint8)
+    )
+    best = max(search_sheet(Picture(pixels, (side, side))), key=lambda one: one.likelihood)
+    assert best.leaves_lines
+    expected = np.array(cv2.boundingRect((digit > 0).astype(np.uint8))) * side / 500
+    left, top, right, bottom = best.layout.whole.box
+    np.testing.assert_allclose((left, top, right - left, bottom - top), expected, atol=0.02 * side)
+
+
 def test_the_lines_that_a_digit_is_written_upon_are_not_charged_to_it() -> None:
     density = np.zeros((500, 500), np.float32)
     for place in range(-500, 1000, 20):

@@ -57,6 +57,9 @@ _OVEREXPOSED, _LEAST_TOLD = 252, 0.2
 # The length of the frame along which a desk or a shadow lies, in sides of a square of its size.
 _ALONG = 1.0
 
+# The side of the square, in pixels, over which the texture of a desk or a shadow is smoothed.
+_SMOOTH = 5
+
 # Added to the paper's level (of 255): on black paper, noise would become ink.
 DARKNESS = 12.0
 
@@ -159,9 +162,14 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
                 continue
             part = slice(y, y + height), slice(x, x + width)
             is_inside = regions[part] == region
-            texture = float(np.quantile(quiet[part][is_inside], 0.85))
-            if is_desk or texture > floor:
-                quiet[part][is_inside & (is_desk | (quiet[part] < 2 * texture))] = 0
+            if is_desk:
+                quiet[part][is_inside] = 0
+                continue
+            # Where noise is strong, a stroke stands out from it only if both are smoothed.
+            sharp, smooth = quiet[part], cv2.blur(quiet[part], (_SMOOTH, _SMOOTH))
+            texture, smoother = (float(np.quantile(one[is_inside], 0.85)) for one in (sharp, smooth))
+            if texture > floor:
+                quiet[part][is_inside & (sharp < 2 * texture) & (smooth < 2 * smoother)] = 0
     return quiet
 
 
