@@ -77,6 +77,13 @@ def test_lines_are_all_over_the_picture_and_in_another_colour(layers) -> None:
     assert without_either_colour(find_ink(pixels, False, None), pixels) == []
 
 
+def test_a_desk_beside_the_sheet_is_no_lines() -> None:
+    desk = np.zeros((300, 300), np.float32)
+    desk[:, :90] = desk[:60] = 1
+    pixels = as_pixels((desk, RED), (stroke(), PENCIL))
+    assert without_either_colour(find_ink(pixels, False, None), pixels) == []
+
+
 def test_in_a_grey_picture_there_is_one_colour() -> None:
     pixels = as_pixels((squares(), PENCIL), (stroke(), PENCIL))[..., :1]
     assert without_either_colour(find_ink(pixels, False, None), pixels) == []

@@ -18,15 +18,20 @@ from app.pictures.normalise import Density, ink_box
 # no speck, and of the length of all at most. A digit beside it is as long, to within a factor.
 _TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _ALIKE = 0.9, 0.6, 0.06, 0.7, 1.8
 
-# Ink upon lines is darker than those around it by this factor, or by less if two tones explain so much of the
-# variance along the middle of all strokes, and so much of it is dark. Pencil is smoothed by so many pixels.
-# There are such lines if the crests of pale ink are in so many of the squares that the picture has, this many
-# to a side, and in each more than a few; where there are fewer, the others tell how dark lines are. What is
-# shorter than so many pixels, or than this share of the longest, is where two lines cross. What is in more
-# pieces than these is grain.
+# Ink upon lines is darker than those around it by the first factor; or by less, if two tones explain the
+# second share of the variance along the middle of all strokes, and more than the third of that is dark.
 _UPON_LINES, _LINES_AND_INK, _UPON = 1.6, 0.75, 0.05
+
+# By so many pixels pencil is smoothed.
 _SMOOTHED = 0.8
-_SQUARES, LEAST_SQUARES, _FEW = 8, 20, 4
+
+# A picture has so many squares to a side. Lines are all over it if they are in so many of these: in each with
+# more than so many pixels, but not with so large a share of all. Where there are fewer pixels around, all
+# others tell how dark lines are.
+_SQUARES, LEAST_SQUARES, _FEW, _FULL = 8, 20, 4, 0.95
+
+# What is shorter than so many pixels, or than this share of the longest, is where two lines cross; and what
+# is in more pieces than these is grain.
 _SHORT, _CROSSING, _MOST_PIECES = 12, 0.2, 60
 
 
@@ -123,12 +128,17 @@ def level_of_lines(crests: NDArray[np.float32]) -> tuple[float, float]:
     return float(np.median(crests)), _UPON_LINES
 
 
-def count_squares(crests: NDArray[np.bool_]) -> int:
-    """Return how many of the picture's squares have more than a few crests, bool [height, width], in them."""
-    rows, columns = np.nonzero(crests)
-    height, width = crests.shape
+def count_squares(lines: NDArray[np.bool_]) -> int:
+    """Return how many of the picture's squares have more than a few pixels of lines, and are not full.
+
+    Args:
+        lines: bool [height, width], where there may be lines.
+    """
+    rows, columns = np.nonzero(lines)
+    height, width = lines.shape
     number = _SQUARES * (_SQUARES * rows // height) + _SQUARES * columns // width
-    return int(np.count_nonzero(np.bincount(number, minlength=_SQUARES**2) > _FEW))
+    counts = np.bincount(number, minlength=_SQUARES**2)
+    return int(np.count_nonzero((counts > _FEW) & (counts < _FULL * lines.size / _SQUARES**2)))
 
 
 def level_around(density: Density, crests: NDArray[np.bool_], usual: float) -> Density:
