@@ -79,9 +79,13 @@ def test_what_is_far_from_the_lines_stays_as_it_was() -> None:
     assert cleaned.max() < 0.25
 
 
-@pytest.mark.parametrize(("top", "is_upon"), [(0.65, True), (1.05, False)])
+@pytest.mark.parametrize(
+    ("top", "left_end", "is_upon"),
+    [(0.65, (0, 0.65), True), (1.05, (12, 0.65), False), (0.65, (40, 0.4), False)],
+    ids=["a digit upon it", "a darker line", "a faded line"],
+)
 def test_a_digit_upon_a_line_is_told_by_the_rest_of_that_and_by_the_other_lines(
-    top: float, is_upon: bool
+    top: float, left_end: tuple[int, float], is_upon: bool
 ) -> None:
     seven = np.zeros((120, 96), np.float32)
     seven[14:90, 60:70] = 1.05
@@ -89,8 +93,9 @@ def test_a_digit_upon_a_line_is_told_by_the_rest_of_that_and_by_the_other_lines(
         seven[4:14, 16:80] = 1.05
     framed = seven.copy()
     framed[110:113] = framed[:, 8:11] = framed[:, 84:87] = 0.65
-    # A line may be darker than the others all along.
-    framed[11:14] = np.maximum(framed[11:14], top)
+    framed[11:14] = np.maximum(seven[11:14], top)
+    across, paler = left_end
+    framed[11:14, :across] = paler
     cleaned, sides = without_cell_lines(framed, 0.25)
     assert sides == {0, 1, 2, 3}
     # Bridges round off its corners.

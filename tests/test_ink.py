@@ -187,9 +187,12 @@ def test_in_a_noisy_shadow_along_the_frame_a_stroke_stays_whole_and_the_noise_go
     paper[:120] = 130
     density = np.abs(np.random.default_rng(0).normal(0, 0.1, (300, 400))).astype(np.float32)
     density[60:68, 80:320] += 0.3
+    density[90, 80:320] += 0.35
     density[120:] = 0
     quiet = quieten(density, paper, 0.05)
     assert (quiet[62:66, 84:316] > 0).mean() > 0.99
+    # A hairline stands out as it is.
+    assert (quiet[90, 84:316] > 0).mean() > 0.9
     assert (quiet[:50] > 0).mean() < 0.02
     # What is darker yet is a desk.
     paper[:120] = 60

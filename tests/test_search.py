@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.pictures.found import Found, Picture, all_ink, charge_unread
 from app.pictures.ink import find_ink
 from app.pictures.page import search_polarities, search_sheet
-from app.pictures.search import search
+from app.pictures.search import search, with_upon_lines
 
 
 @pytest.mark.parametrize("side", [40, 250, 700])
@@ -74,13 +74,15 @@ def test_a_digit_on_slanting_lines_of_another_colour_is_found_without_them(side:
         cv2.line(lines, (0, place), (499, place + 200), 1, 8)
         cv2.line(lines, (place, 0), (place - 200, 499), 1, 8)
     digit = cv2.polylines(np.zeros((500, 500), np.float32), [2 * ZIGZAG[0] - (80, 50)], False, 1, 20)
-    red, blue = np.array((0.05, 0.55, 0.5), np.float32), np.array((0.75, 0.65, 0.25), np.float32)
-    missing = 1 - (1 - lines[..., np.newaxis] * red) * (1 - digit[..., np.newaxis] * blue)
+    red, pencil = np.array((0.05, 0.65, 0.55), np.float32), np.float32(0.4)
+    missing = 1 - (1 - lines[..., np.newaxis] * red) * (1 - digit[..., np.newaxis] * pencil)
     pixels = (
         cv2.resize(230 * (1 - missing), (side, side), interpolation=cv2.INTER_AREA).round().astype(np.uint8)
     )
     best = max(search_sheet(Picture(pixels, (side, side))), key=lambda one: one.likelihood)
     assert best.leaves_lines
+    # The edges of the lines are not the paper's grain.
+    assert best.likelihood > -0.5
     expected = np.array(cv2.boundingRect((digit > 0).astype(np.uint8))) * side / 500
     left, top, right, bottom = best.layout.whole.box
     np.testing.assert_allclose((left, top, right - left, bottom - top), expected, atol=0.02 * side)
@@ -98,6 +100,38 @@ def test_the_lines_that_a_digit_is_written_upon_are_not_charged_to_it() -> None:
     assert charge_unread(best, all_ink(best)).likelihood == best.likelihood
     charged = charge_unread(best._replace(leaves_lines=False), all_ink(best))
     assert charged.likelihood < best.likelihood - 1
+
+
+def test_in_small_pictures_what_is_darker_than_lines_is_not_looked_for() -> None:
+    density = np.zeros((300, 300), np.float32)
+    for place in range(-300, 600, 20):
+        cv2.line(density, (0, place), (299, place + 90), 0.25, 2)
+        cv2.line(density, (place, 0), (place - 90, 299), 0.25, 2)
+    density = np.maximum(density, cv2.polylines(0 * density, ZIGZAG, False, 0.8, 6))
+    assert not any(one.leaves_lines for one in search_paper(density))
+    assert any(one.leaves_lines for one in search_paper(np.pad(density, ((0, 0), (0, 20)), mode="reflect")))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "shift", "expected"),
+    [(-0.1, 0, [False, True]), (-0.5, 0, [True]), (-0.5, 200, [False, True])],
+    ids=["likelier", "less likely", "elsewhere"],
+)
+def test_what_is_upon_lines_is_superfluous_where_they_were_removed_well(
+    likelihood: float, shift: int, expected: list[bool]
+) -> None:
+    whole = found_in(ZIGZAG[0], -0.3)
+    upon = found_in(ZIGZAG[0][:3] + np.array((shift, 0)), likelihood)
+    assert [one.leaves_lines for one in with_upon_lines([whole], upon)] == expected
+    assert [one.leaves_lines for one in with_upon_lines([], upon)] == [True]
+
+
+def found_in(points: NDArray[np.int64], likelihood: float) -> Found:
+    """Return a stroke in a picture, with that likelihood."""
+    density = cv2.polylines(np.zeros((300, 500), np.float32), [points], False, 0.8, 8)
+    pixels = (230 * (1 - density)).round().astype(np.uint8)[..., np.newaxis]
+    (found,) = search(find_ink(pixels, False, None), pixels, 0.4, Picture(pixels, (500, 300)))
+    return found._replace(likelihood=likelihood)
 
 
 def test_the_dark_margin_of_ruled_paper_is_not_written_upon_it() -> None:
