@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.pictures.found import Found, Picture, all_ink, charge_unread
+from app.pictures.hues import without_either_colour
 from app.pictures.ink import find_ink
 from app.pictures.page import search_polarities, search_sheet
 from app.pictures.search import search, with_upon_lines
@@ -132,6 +133,22 @@ def found_in(points: NDArray[np.int64], likelihood: float) -> Found:
     pixels = (230 * (1 - density)).round().astype(np.uint8)[..., np.newaxis]
     (found,) = search(find_ink(pixels, False, None), pixels, 0.4, Picture(pixels, (500, 300)))
     return found._replace(likelihood=likelihood)
+
+
+@pytest.mark.parametrize("lies", [((90, 0), (95, 499)), ((330, 499), (420, 150))], ids=["a margin", "a pen"])
+def test_a_margin_and_a_pen_in_another_colour_than_lines_are_not_written(
+    lies: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    lines = np.zeros((500, 500), np.float32)
+    for place in range(20, 500, 45):
+        cv2.line(lines, (0, place), (499, place + 5), 1, 2)
+    pen = cv2.line(np.zeros((500, 500), np.float32), *lies, 1, 4 if lies[0][1] == 0 else 20)
+    blue, red = np.array((0.5, 0.4, 0.1), np.float32), np.array((0.2, 0.8, 0.8), np.float32)
+    missing = 1 - (1 - lines[..., np.newaxis] * blue) * (1 - pen[..., np.newaxis] * red)
+    pixels = (230 * (1 - missing)).round().astype(np.uint8)
+    (ink,) = without_either_colour(find_ink(pixels, False, None), pixels)
+    assert np.median(ink.density[(lines > 0) & (pen == 0)]) < 0.1 < np.median(ink.density[pen > 0])
+    assert not any(one.leaves_lines for one in search_sheet(Picture(pixels, (500, 500))))
 
 
 def test_the_dark_margin_of_ruled_paper_is_not_written_upon_it() -> None:

@@ -239,12 +239,16 @@ def search_own_colour(sight: Sight, working: Pixels) -> list[Found]:
         inks = without_either_colour(sight.ink, working)
     if not inks:
         return []
-    everything = strokes_of(sight.ink, full_density(sight.ink.density, sight.ink.floor))
-    return [
+    full = full_density(sight.ink.density, sight.ink.floor)
+    everything = strokes_of(sight.ink, full)
+    found = [
         one._replace(leaves_lines=True)
         for ink in inks
         for one in look_at(sight._replace(ink=ink, others=everything), ink.density, _UPON_LINES)
     ]
+    # The margin of ruled paper may be in another colour, and a pen that lies on it.
+    cleaned, _ = without_lines(sight, sight.ink.density / np.float32(full), full)
+    return [one for one in found if is_bent_or_left(one, cleaned)]
 
 
 def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
