@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.pictures.hues import without_either_colour
+from app.pictures.hues import are_lines, without_either_colour
 from app.pictures.ink import find_ink
 
 ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
@@ -77,6 +77,26 @@ def test_lines_are_all_over_the_picture_and_in_another_colour(layers) -> None:
     assert without_either_colour(find_ink(pixels, False, None), pixels) == []
 
 
+@pytest.mark.parametrize("lies", [((90, 0), (95, 299)), ((180, 299), (240, 90))], ids=["a margin", "a pen"])
+def test_a_margin_and_a_pen_in_another_colour_than_lines_are_not_written(
+    lies: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    pixels = as_pixels((squares(), BLUE), (cv2.line(np.zeros((300, 300), np.float32), *lies, 1, 6), RED))
+    assert without_either_colour(find_ink(pixels, False, None), pixels) == []
+
+
+@pytest.mark.parametrize("digits", ["37", "818"])
+def test_digits_in_two_colours_that_fill_the_picture_are_no_lines(digits: str) -> None:
+    layers = []
+    for number, digit in enumerate(digits):
+        blank = np.zeros((300, 300), np.uint8)
+        place, scale = (300 * number // len(digits) + 5, 270), 20.0 / len(digits)
+        cv2.putText(blank, digit, place, cv2.FONT_HERSHEY_SIMPLEX, min(scale, 9.0), 1, 16)
+        layers.append((blank.astype(np.float32), (RED, BLUE)[number % 2]))
+    pixels = as_pixels(*layers)
+    assert without_either_colour(find_ink(pixels, False, None), pixels) == []
+
+
 def test_a_desk_beside_the_sheet_is_no_lines() -> None:
     desk = np.zeros((300, 300), np.float32)
     desk[:, :90] = desk[:60] = 1
@@ -87,3 +107,12 @@ def test_a_desk_beside_the_sheet_is_no_lines() -> None:
 def test_in_a_grey_picture_there_is_one_colour() -> None:
     pixels = as_pixels((squares(), PENCIL), (stroke(), PENCIL))[..., :1]
     assert without_either_colour(find_ink(pixels, False, None), pixels) == []
+
+
+@pytest.mark.parametrize(("thick", "expected"), [(3, True), (12, False)])
+def test_most_of_a_picture_is_no_lines(thick: int, expected: bool) -> None:
+    lines, written = np.zeros((200, 200), bool), np.zeros((200, 200), bool)
+    for place in range(0, 200, 20):
+        lines[place : place + thick] = True
+    written[80:120, 90:110] = True
+    assert are_lines(lines & ~written, written) is expected

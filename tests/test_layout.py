@@ -105,7 +105,7 @@ def test_the_line_of_a_cell_may_lean_but_is_thin(
 
 @pytest.mark.parametrize(
     ("ends", "pen", "across", "count"),
-    [((70, 165), 3, 200, 1), ((70, 165), 7, 200, 2), ((70, 140), 3, 200, 2), ((70, 165), 3, 300, 2)],
+    [((90, 185), 3, 200, 1), ((90, 185), 7, 200, 2), ((90, 160), 3, 200, 2), ((90, 185), 3, 320, 2)],
 )
 def test_what_is_left_of_the_line_of_a_cell_is_thin_and_goes_on_beyond_the_digit(
     ends: tuple[int, int], pen: int, across: int, count: int

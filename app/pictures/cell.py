@@ -34,9 +34,6 @@ _EDGE_ROWS = 0.005
 _INSIDE = 0.5
 _DASHES = 0.4
 
-# In this share of its columns, a line is as pale as it is or paler.
-_PALEST = 0.25
-
 # How columns are moved: each pixel comes whole from where the matrix says.
 _MOVE = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
 
@@ -89,10 +86,10 @@ class SideLine(NamedTuple):
     """In pixels."""
 
     darkness: float
-    """The density of its ink, in the mean column."""
+    """The density of its ink: the median of its columns."""
 
     palest: float
-    """The same where little is written upon it."""
+    """The lower quartile of the same: where little is written upon it."""
 
 
 def without_cell_lines(density: Density, low: float) -> tuple[Density, set[int]]:
@@ -138,25 +135,28 @@ def spans(density: Density, cleaned: Density, side: int, low: float) -> bool:
 def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[Density, set[int]]:
     """Return the density without lines along its sides, and which sides these are."""
     # Each side is judged as it is at first: without the others, its lines would not reach the corners.
-    sides = [np.rot90(density, turns) for turns in range(4)]
-    is_strip = [len(side) >= STRIP * side.shape[1] for side in sides]
-    lines = [
-        find_side_line(side, low, _LONE_LINE if strip else criteria) for side, strip in zip(sides, is_strip)
-    ]
-    found = {turns: line for turns, line in enumerate(lines) if line is not None}
+    turned = [np.rot90(density, turns) for turns in range(4)]
+    lines = {}
+    for turns, side in enumerate(turned):
+        is_strip = len(side) >= STRIP * side.shape[1]
+        line = find_side_line(side, low, _LONE_LINE if is_strip else criteria)
+        if line is not None:
+            lines[turns] = line
     # The lines of a table are alike: one that is darker, but not all along, has a digit upon it.
-    usual = float(np.median([line.darkness for line in found.values()])) if found else 0.0
+    usual = float(np.median([line.darkness for line in lines.values()])) if lines else 0.0
     cleaned = density
-    for turns in found:
-        side, line = sides[turns], lines[turns]
+    for turns, first in lines.items():
+        side, following = turned[turns], first
         # A double line is two: the outer one may be found first. What follows may be a stroke, too.
         for _ in range(_MOST_LINES):
+            darkness = min(following.darkness, max(following.palest, usual))
+            side = erase(side, following._replace(darkness=darkness))
+            line = find_side_line(side, low, _LONE_LINE)
             if line is None:
                 break
-            side = erase(side, line._replace(darkness=min(line.darkness, max(line.palest, usual))))
-            line = find_side_line(side, low, _LONE_LINE)
+            following = line
         cleaned = np.minimum(cleaned, np.rot90(side, -turns))
-    return cleaned, set(found)
+    return cleaned, set(lines)
 
 
 def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional[SideLine]:
@@ -199,7 +199,7 @@ def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional
             margin = round(_STEP / 4 * width)
             where = rows <= last + margin
             darkest = np.where(where & (rows >= first), density, 0).max(axis=0)
-            palest, darkness = np.quantile(darkest[darkest > low], (_PALEST, 0.5))
+            palest, darkness = np.quantile(darkest[darkest > low], (0.25, 0.5))
             line = SideLine(where, int(last - first) + 2 + margin, float(darkness), float(palest))
             best, found, edge_rows = fit, line, edge
     # The bar of a seven is not straight: its lower edge lies in many rows.

@@ -5,21 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.ink import LOW, Ink, full_density, odd_steps, split_levels
+from app.pictures.ink import HIGH, LOW, Ink, full_density, odd_steps, split_levels
 from app.pictures.opening import Pixels
 from app.pictures.tones import LEAST_SQUARES, count_squares
 
 # Ink is in two colours if they explain so much of the variance of its hues, and the sine of the angle between
-# them is so large. About so many rows and columns of a picture tell it, and so many pixels of ink at least.
+# them is so large: it makes noise as much stronger as that is below 1.
 _TWO_COLOURS, _APART = 0.75, 0.15
+
+# At most so large a share of a picture is lines, which go on beyond what is written, on all sides, by this
+# share of the picture. A twentieth of either may be grain.
+_MOST_LINES, _BEYOND, _GRAIN = 0.5, 0.02, 0.05
+
+# So many rows and columns of a picture tell this, or a few more, which meet lines of a pixel or two; and so
+# many of their pixels are ink at least.
 _ENOUGH, _FEWEST = 300, 50
 
 
 def without_either_colour(ink: Ink, pixels: Pixels) -> list[Ink]:
     """Return ink in two colours as it is without that one which lines all over the picture may be in.
 
-    If both are all over the picture, as grain may be of either, it is returned without each; without such
-    lines, the list is empty. What is missing of the paper's light is the sum of what two inks take away,
+    Without such lines, the list is empty; where grain of either colour is all over the picture, either may be
+    that of lines. What is missing of the paper's light is the sum of what two inks take away,
     parted as in A. C. Ruifrok and D. A. Johnston, Quantification of histochemical staining by color
     deconvolution, 2001, but in shares of light: optical densities are noisy in the dark.
 
@@ -38,21 +45,37 @@ def without_either_colour(ink: Ink, pixels: Pixels) -> list[Ink]:
     is_first, explained = split_hues(colours)
     if explained < _TWO_COLOURS:
         return []
+    is_dark = density[is_ink] > HIGH * full_density(density, ink.floor)
     found = []
     for is_line in (is_first, ~is_first):
-        where = is_ink.copy()
-        where[is_ink] = is_line
+        where, written = is_ink.copy(), is_ink.copy()
+        where[is_ink], written[is_ink] = is_line, ~is_line & is_dark
+        if not written.any() or not are_lines(where, written):
+            continue
         own, line = colours[~is_line].mean(axis=0), colours[is_line].mean(axis=0)
         across = own - (own @ line) / (line @ line) * line
-        if count_squares(where) >= LEAST_SQUARES and np.linalg.norm(across) > _APART * np.linalg.norm(own):
+        if np.linalg.norm(across) > _APART * np.linalg.norm(own):
             found.append(ink.weighed(pixels, across * (own.max() / (across @ own))))
     return found
 
 
-def split_hues(colours: NDArray[np.float32]) -> tuple[NDArray[np.bool_], float]:
-    """Return which of the colours, float32 [N, 3], are of one hue, and the share of variance that explains.
+def are_lines(where: NDArray[np.bool_], written: NDArray[np.bool_]) -> bool:
+    """Whether ink, bool [height, width], may be lines all over the picture that something is written upon."""
+    if where.mean() > _MOST_LINES or count_squares(where) < LEAST_SQUARES:
+        return False
+    for own, around in zip(np.nonzero(written), np.nonzero(where)):
+        (first, last), (start, end) = (np.quantile(each, (_GRAIN, 1 - _GRAIN)) for each in (own, around))
+        margin = _BEYOND * max(where.shape)
+        if start > first - margin or end < last + margin:
+            return False
+    return True
 
-    A hundredth at either end is left out.
+
+def split_hues(colours: NDArray[np.float32]) -> tuple[NDArray[np.bool_], float]:
+    """Return which of the colours are of one hue, and what share of the hues' variance that explains.
+
+    Args:
+        colours: float32 [N, 3], none of them 0. A hundredth at either end counts as what is next to it.
     """
     hues = colours / np.linalg.norm(colours, axis=1, keepdims=True)
     hues -= hues.mean(axis=0)

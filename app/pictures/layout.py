@@ -88,8 +88,9 @@ _BAR, _OVERSHOOT = 1.3, 0.05
 _THIN_BAR, _CELL = 0.75, 1.4
 
 # What is left of such a line is thinner than the first share of the digit's stroke, and apart from it by the
-# second of its height.
+# second of its height. Its middle is so near to a side of the picture, and an end of it to the top or bottom.
 _THIN_REST, _NEAR_REST = 0.5, 0.1
+_SIDE, _CORNER = 0.2, 0.15
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -486,16 +487,21 @@ def is_beyond(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
 
 
 def is_rest_of_line(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
-    """Whether a piece is left of an upright line of a cell: far thinner than the digit.
+    """Whether a piece is left of an upright line of a cell, whose ends may have gone with the level lines.
 
-    It goes on above or below that; its ends may have been removed with the level lines.
+    It is far thinner than the digit, beside which it goes on, and near a corner. A cell is a small picture.
     """
+    height, width = shape
     left, top, right, bottom = piece.box
     is_straight = piece.length < _STRAIGHT * piece.diagonal and bottom - top > 3 * (right - left)
-    is_thin = is_straight and piece.width < _THIN_REST * main.width and shape[1] < _CELL * shape[0]
+    is_thin = is_straight and piece.width < _THIN_REST * main.width
     more = _OVERSHOOT * main.height
-    goes_on = top < main.box[1] - more or bottom > main.box[3] + more
-    return is_thin and goes_on and gap(piece.box, main.box) > _NEAR_REST * main.height
+    goes_on_above = top < main.box[1] - more and bottom > main.box[1] and top < _CORNER * height
+    goes_on_below = bottom > main.box[3] + more and top < main.box[3] and bottom > (1 - _CORNER) * height
+    is_outer = left + right < 2 * _SIDE * width or left + right > 2 * (1 - _SIDE) * width
+    is_cell = max(shape) <= SMALL and width < _CELL * height
+    is_apart = gap(piece.box, main.box) > _NEAR_REST * main.height
+    return is_cell and is_thin and is_outer and is_apart and (goes_on_above or goes_on_below)
 
 
 def is_dark_edge(piece: Piece, shape: tuple[int, ...]) -> bool:

@@ -21,7 +21,7 @@ from app.pictures.ink import (
     has_even_paper,
 )
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
-from app.pictures.layout import Layout, Piece, find_layout
+from app.pictures.layout import Layout, Piece, find_layout, find_pieces
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
@@ -58,6 +58,9 @@ _THICK, _THIN = 0.4, 0.15
 # same, with some faint strokes more.
 _MOST, _HARDLY_LONGER = 0.8, 1.25
 
+# A digit like another is about as long, to within the first factor, and this share as wide in the stroke.
+_LIKE_IT, _LIKE_IT_WIDE = 1.8, 0.6
+
 # What is taken off the likelihood if all that is read may be a shadow, for less of it less.
 _SHADY = 0.6
 
@@ -80,7 +83,7 @@ def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Pic
         return even
     if not even:
         return search_narrow(working, light_on_dark, picture) + search_curved(working, light_on_dark, picture)
-    ink = even[0].ink
+    ink = even[-1].ink
     shade, strokes = split_shade(strokes_of(ink, full_density(ink.density, ink.floor)))
     if not shade.any():
         return even
@@ -230,6 +233,7 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     # The black corner of a desk is darker than pale ink, which shows only without it.
     if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
         found = found[1:]
+    # What is seen in the ink that was given is last.
     return [*coloured, *scattered[:1], *darker, *pared, *found]
 
 
@@ -246,9 +250,24 @@ def search_own_colour(sight: Sight, working: Pixels) -> list[Found]:
         for ink in inks
         for one in look_at(sight._replace(ink=ink, others=everything), ink.density, _UPON_LINES)
     ]
-    # The margin of ruled paper may be in another colour, and a pen that lies on it.
     cleaned, _ = without_lines(sight, sight.ink.density / np.float32(full), full)
-    return [one for one in found if is_bent_or_left(one, cleaned)]
+    return [one for one in found if not leaves_digit(one, cleaned)]
+
+
+def leaves_digit(one: Found, cleaned: Density) -> bool:
+    """Whether what was taken for lines has a digit in it like the one found: it may be of the lines' colour.
+
+    That is left in `cleaned`, where lines are removed, and is not thinner, as most lines are.
+    """
+    main = one.layout.main
+    is_near = cv2.dilate(writing(one.layout).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    _, rest = find_pieces((cleaned > HIGH) & ~is_near, cleaned)
+    return any(
+        not piece.touches
+        and main.side / _LIKE_IT < piece.side < _LIKE_IT * main.side
+        and piece.width > _LIKE_IT_WIDE * main.width
+        for piece in rest
+    )
 
 
 def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
