@@ -47,8 +47,9 @@ _COARSE = 300
 _CUT_OUT = 0.4
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, if some of it is taken
-# for a shadow, if the broad parts of it are taken for a desk, and if the paler is taken for lines.
-_SCATTERED, _SHADOWED, _PARED, _UPON_LINES = -0.3, -0.3, -0.3, -0.15
+# for a shadow, if the broad parts of it are taken for a desk, and if what is paler or of another colour is
+# taken for lines.
+_SCATTERED, _SHADOWED, _PARED, _LEFT_LINES = -0.3, -0.3, -0.3, -0.15
 
 # How wide a stroke may be that meets the frame, as a share of the picture's shorter side: on even paper,
 # which may be cut out along the digit's edges, and on other paper, where a shadow or a desk may reach in.
@@ -248,7 +249,7 @@ def search_own_colour(sight: Sight, working: Pixels) -> list[Found]:
     found = [
         one._replace(leaves_lines=True)
         for ink in inks
-        for one in look_at(sight._replace(ink=ink, others=everything), ink.density, _UPON_LINES)
+        for one in look_at(sight._replace(ink=ink, others=everything), ink.density, _LEFT_LINES)
     ]
     cleaned, _ = without_lines(sight, sight.ink.density / np.float32(full), full)
     return [one for one in found if not leaves_digit(one, cleaned)]
@@ -307,7 +308,7 @@ def look_upon_lines(sight: Sight, scaled: Density, full: float, price: float) ->
         return None
     with sight.picture.stage("lines"):
         darker = ink_upon_lines(scaled, max(LOW, sight.ink.floor / full))
-    return sort_out(sight, darker.density, full * darker.full, price + _UPON_LINES) if darker else None
+    return sort_out(sight, darker.density, full * darker.full, price + _LEFT_LINES) if darker else None
 
 
 def with_upon_lines(found: list[Found], upon: Found) -> list[Found]:
