@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pytest
@@ -72,6 +73,15 @@ def tutorial_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paddle.seed(0)
     paddle.save(TwoConvNet().state_dict(), str(path))
     return path
+
+
+@pytest.fixture
+def full_disk() -> Iterator[TextIO]:
+    """A stream to a disk that is full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as stream:
+        yield stream
 
 
 @pytest.fixture

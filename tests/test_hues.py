@@ -9,18 +9,14 @@ from numpy.typing import NDArray
 
 from app.pictures.hues import are_lines, without_either_colour
 from app.pictures.ink import find_ink
+from tests.paper import ZIGZAG, squared_paper
 
-ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
 RED, BLUE, PENCIL = (0.05, 0.5, 0.45), (0.75, 0.65, 0.25), (0.5, 0.5, 0.5)
 
 
-def squares(step: int = 25) -> NDArray[np.float32]:
+def squares() -> NDArray[np.float32]:
     """Return the share of full ink in slanting squares that go from side to side."""
-    lines = np.zeros((300, 300), np.float32)
-    for place in range(-300, 600, step):
-        cv2.line(lines, (0, place), (299, place + 90), 1, 2, cv2.LINE_AA)
-        cv2.line(lines, (place, 0), (place - 90, 299), 1, 2, cv2.LINE_AA)
-    return lines
+    return squared_paper((300, 300), 25, 0.3, 1, 2).astype(np.float32)
 
 
 def stroke(shift: int = 0) -> NDArray[np.float32]:
@@ -81,7 +77,8 @@ def test_lines_are_all_over_the_picture_and_in_another_colour(layers) -> None:
 def test_a_margin_and_a_pen_in_another_colour_than_lines_are_not_written(
     lies: tuple[tuple[int, int], tuple[int, int]],
 ) -> None:
-    pixels = as_pixels((squares(), BLUE), (cv2.line(np.zeros((300, 300), np.float32), *lies, 1, 6), RED))
+    pen = cv2.line(np.zeros((300, 300), np.float32), *lies, 1, 6)
+    pixels = as_pixels((squares(), BLUE), (pen, (0.2, 0.9, 0.9)))
     assert without_either_colour(find_ink(pixels, False, None), pixels) == []
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from app.pictures.judge import find_scrap, judge, visibility, without_ghosts
 from app.pictures.layout import find_layout
-
-ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
+from tests.paper import ZIGZAG
 
 
 @pytest.mark.parametrize(("shade", "expected"), [(0.5, 1.0), (0.02, 0.58)])

@@ -16,6 +16,7 @@ from app.datasets.strokes import make_strokes
 from app.pictures import is_for_one, read_page
 from app.recognizer import Prediction, Recognizer, pick_one
 from app.runtime import REPOSITORY
+from tests.paper import squared_paper
 from tests.photos import make_blank
 
 PRETRAINED = REPOSITORY / "checkpoints" / "pretrained" / "best.pdparams"
@@ -486,16 +487,6 @@ def test_a_tall_one_beside_a_mark_is_no_pen(recognizer: Recognizer, tmp_path: Pa
     cv2.line(picture, (200, 60), (195, 540), 255, 24)
     cv2.ellipse(picture, (330, 500), (22, 30), 0, 0, 300, 255, 8)
     assert texts(recognizer, tmp_path, [picture] * 2) == ["1", "1"]
-
-
-def squared_paper(size: tuple[int, int], step: int, slope: float, shade: int, thickness: int) -> Picture:
-    """Return the lines of squared paper, light on dark; they fall by `slope` to the right, and lean by it."""
-    width, height = size
-    picture = np.zeros((height, width), np.uint8)
-    for line in range(-width, 2 * width, step):
-        cv2.line(picture, (0, line), (width, round(line + slope * width)), shade, thickness)
-        cv2.line(picture, (line, 0), (round(line - slope * height), height), shade, thickness)
-    return picture
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.05])

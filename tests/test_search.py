@@ -11,6 +11,7 @@ from app.pictures.found import Found, Picture, all_ink, charge_unread
 from app.pictures.ink import find_ink
 from app.pictures.page import search_polarities, search_sheet
 from app.pictures.search import search, with_upon_lines
+from tests.paper import ZIGZAG, squared_paper
 
 
 @pytest.mark.parametrize("side", [40, 250, 700])
@@ -40,9 +41,6 @@ def test_where_paper_is_even_in_one_polarity_the_other_is_less_likely(light_on_d
     assert max(found, key=lambda one: one.likelihood).ink.light_on_dark is light_on_dark
 
 
-ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
-
-
 @pytest.mark.parametrize(("side", "lines", "pen"), [(50, 4, 22), (200, 4, 22), (500, 4, 22), (500, 13, 8)])
 def test_a_digit_on_faint_slanting_lines_is_found_without_them(side: int, lines: int, pen: int) -> None:
     # Steeper than any line that is looked for, and from side to side.
@@ -69,10 +67,7 @@ def search_paper(density: NDArray[np.float32]) -> list[Found]:
 @pytest.mark.parametrize("side", [120, 240, 500])
 def test_a_digit_on_slanting_lines_of_another_colour_is_found_without_them(side: int) -> None:
     # As dark as the digit, steeper than any line that is looked for.
-    lines = np.zeros((500, 500), np.float32)
-    for place in range(-500, 1000, 60):
-        cv2.line(lines, (0, place), (499, place + 200), 1, 8)
-        cv2.line(lines, (place, 0), (place - 200, 499), 1, 8)
+    lines = squared_paper((500, 500), 60, 0.4, 1, 8).astype(np.float32)
     digit = cv2.polylines(np.zeros((500, 500), np.float32), [2 * ZIGZAG[0] - (80, 50)], False, 1, 20)
     red, pencil = np.array((0.05, 0.65, 0.55), np.float32), np.float32(0.4)
     missing = 1 - (1 - lines[..., np.newaxis] * red) * (1 - digit[..., np.newaxis] * pencil)
@@ -89,10 +84,7 @@ def test_a_digit_on_slanting_lines_of_another_colour_is_found_without_them(side:
 
 
 def test_the_lines_that_a_digit_is_written_upon_are_not_charged_to_it() -> None:
-    density = np.zeros((500, 500), np.float32)
-    for place in range(-500, 1000, 20):
-        cv2.line(density, (0, place), (499, place + 150), 0.25, 2)
-        cv2.line(density, (place, 0), (place - 150, 499), 0.25, 2)
+    density = 0.25 * squared_paper((500, 500), 20, 0.3, 1, 2).astype(np.float32)
     found = search_paper(np.maximum(density, cv2.polylines(0 * density, ZIGZAG, False, 0.8, 6)))
     best = max(found, key=lambda one: one.likelihood)
     assert best.leaves_lines
@@ -103,10 +95,7 @@ def test_the_lines_that_a_digit_is_written_upon_are_not_charged_to_it() -> None:
 
 
 def test_in_small_pictures_what_is_darker_than_lines_is_not_looked_for() -> None:
-    density = np.zeros((300, 300), np.float32)
-    for place in range(-300, 600, 20):
-        cv2.line(density, (0, place), (299, place + 90), 0.25, 2)
-        cv2.line(density, (place, 0), (place - 90, 299), 0.25, 2)
+    density = 0.25 * squared_paper((300, 300), 20, 0.3, 1, 2).astype(np.float32)
     density = np.maximum(density, cv2.polylines(0 * density, ZIGZAG, False, 0.8, 6))
     assert not any(one.leaves_lines for one in search_paper(density))
     assert any(one.leaves_lines for one in search_paper(np.pad(density, ((0, 0), (0, 20)), mode="reflect")))
@@ -135,10 +124,7 @@ def found_in(points: NDArray[np.int64], likelihood: float) -> Found:
 
 
 def test_a_digit_of_the_lines_own_colour_is_not_left_with_them() -> None:
-    lines = np.zeros((500, 500), np.float32)
-    for place in range(20, 500, 40):
-        cv2.line(lines, (0, place), (499, place), 1, 2)
-        cv2.line(lines, (place, 0), (place, 499), 1, 2)
+    lines = squared_paper((500, 500), 40, 0, 1, 2)
     left, right = (
         cv2.polylines(np.zeros((500, 500), np.float32), [2 * ZIGZAG[0] - (shift, 60)], False, 1, 14)
         for shift in (200, 20)
@@ -148,12 +134,10 @@ def test_a_digit_of_the_lines_own_colour_is_not_left_with_them() -> None:
         1 - right[..., np.newaxis] * red
     )
     pixels = (230 * (1 - missing)).round().astype(np.uint8)
-    best = max(search_sheet(Picture(pixels, (500, 500))), key=lambda one: one.likelihood)
+    found = search_sheet(Picture(pixels, (500, 500)))
+    best = max(found, key=lambda one: one.likelihood)
     assert best.layout.whole.box[0] < 100 < 370 < best.layout.whole.box[2]
-    assert not any(
-        one.leaves_lines and one.layout.whole.box[0] > 150
-        for one in search_sheet(Picture(pixels, (500, 500)))
-    )
+    assert not any(one.leaves_lines and one.layout.whole.box[0] > 150 for one in found)
 
 
 def test_the_dark_margin_of_ruled_paper_is_not_written_upon_it() -> None:

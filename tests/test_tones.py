@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from app.pictures.layout import find_layout
 from app.pictures.tones import darker_ink, ink_upon_lines
-
-ZIGZAG = [np.array([(130, 110), (190, 100), (140, 200), (200, 195)])]
+from tests.paper import ZIGZAG
 
 
 def on_lines(pale: float, ends: tuple[tuple[int, int], tuple[int, int]]) -> NDArray[np.float32]:

@@ -146,15 +146,13 @@ def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[
     usual = float(np.median([line.darkness for line in lines.values()])) if lines else 0.0
     cleaned = density
     for turns, first in lines.items():
-        side, following = turned[turns], first
+        side = turned[turns]
         # A double line is two: the outer one may be found first. What follows may be a stroke, too.
-        for _ in range(_MOST_LINES):
-            darkness = min(following.darkness, max(following.palest, usual))
-            side = erase(side, following._replace(darkness=darkness))
-            line = find_side_line(side, low, _LONE_LINE)
+        for number in range(_MOST_LINES):
+            line = find_side_line(side, low, _LONE_LINE) if number else first
             if line is None:
                 break
-            following = line
+            side = erase(side, line._replace(darkness=min(line.darkness, max(line.palest, usual))))
         cleaned = np.minimum(cleaned, np.rot90(side, -turns))
     return cleaned, set(lines)
 

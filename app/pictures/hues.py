@@ -26,9 +26,11 @@ def without_either_colour(ink: Ink, pixels: Pixels) -> list[Ink]:
     """Return ink in two colours as it is without that one which lines all over the picture may be in.
 
     Without such lines, the list is empty; where grain of either colour is all over the picture, either may be
-    that of lines. What is missing of the paper's light is the sum of what two inks take away,
-    parted as in A. C. Ruifrok and D. A. Johnston, Quantification of histochemical staining by color
-    deconvolution, 2001, but in shares of light: optical densities are noisy in the dark.
+    that of lines.
+
+    What is missing of the paper's light is the sum of what two inks take away. It is parted as in A. C.
+    Ruifrok and D. A. Johnston, Quantification of histochemical staining by color deconvolution, 2001, but in
+    shares of light: optical densities are noisy in the dark.
 
     Args:
         ink: as `find_ink` returns it.
@@ -38,14 +40,15 @@ def without_either_colour(ink: Ink, pixels: Pixels) -> list[Ink]:
         return []
     steps = odd_steps(pixels.shape, _ENOUGH)
     density = ink.density[steps]
-    is_ink = density > max(ink.floor, LOW * full_density(density, ink.floor))
+    full = full_density(density, ink.floor)
+    is_ink = density > max(ink.floor, LOW * full)
     if np.count_nonzero(is_ink) < _FEWEST:
         return []
     colours = ink.measure_channels(pixels[steps], ink.paper[steps])[is_ink]
     is_first, explained = split_hues(colours)
     if explained < _TWO_COLOURS:
         return []
-    is_dark = density[is_ink] > HIGH * full_density(density, ink.floor)
+    is_dark = density[is_ink] > HIGH * full
     found = []
     for is_line in (is_first, ~is_first):
         where, written = is_ink.copy(), is_ink.copy()

@@ -94,7 +94,7 @@ class Ink:
         return measured
 
     def measure_channels(self, pixels: Pixels, paper: Pixels) -> Density:
-        """Return the same of each channel, float32 [height, width, channels]."""
+        """Return the share of the paper's light that is missing, float32 [height, width, channels]."""
         return _channel_densities(255 - pixels if self.light_on_dark else pixels, paper)
 
     def weighed(self, pixels: Pixels, weights: NDArray[np.float32]) -> Ink:
