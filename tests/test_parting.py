@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.pictures.layout import Piece, find_pieces
 from app.pictures.parting import MOST_PARTED, find_seams, find_ways, part
+from app.pictures.pieces import Piece, find_pieces
 
 Picture = NDArray[np.uint8]
 

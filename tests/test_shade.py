@@ -31,11 +31,12 @@ def test_a_broad_soft_shadow_is_told_from_the_ink_in_it(darkness: float, ink: fl
     ring = cv2.ellipse(np.zeros((600, 600), np.float32), (240, 400), (80, 110), 0, 0, 360, ink, 14)
     density = np.maximum(cv2.GaussianBlur(shadow, (0, 0), 14), ring)
     layout = find_layout(density > 0.25, density, 0.15)
-    assert shadow_on_ink(layout, density) == pytest.approx(expected, abs=0.03)
+    assert shadow_on_ink(layout.labels, density, layout.main) == pytest.approx(expected, abs=0.03)
 
 
 def test_a_blurred_digit_is_no_shadow_on_ink() -> None:
     stroke = cv2.line(np.zeros((300, 300), np.float32), (150, 60), (140, 240), 1, 30)
     density = cv2.GaussianBlur(stroke, (0, 0), 12)
     density /= density.max()
-    assert shadow_on_ink(find_layout(density > 0.25, density, 0.15), density) == 0
+    layout = find_layout(density > 0.25, density, 0.15)
+    assert shadow_on_ink(layout.labels, density, layout.main) == 0

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.pictures.layout import find_pieces
 from app.pictures.opening import SMALL, TINY
+from app.pictures.pieces import find_pieces
 from app.pictures.whole import is_cut_out
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from app.pictures.ink import Ink, find_strokes
 from app.pictures.judge import writing
-from app.pictures.layout import Box, Layout
+from app.pictures.layout import Layout
 from app.pictures.normalise import Density
 from app.pictures.opening import Pixels
+from app.pictures.pieces import Box
 
 # What is taken off the likelihood if all ink is left unread, for less of it less.
 _UNREAD = 3.0

@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pictures.clutter import is_along_frame
 from app.pictures.ink import HIGH
-from app.pictures.layout import Layout, Piece, close_gaps, fill_holes, is_along_frame, with_margin
+from app.pictures.layout import Layout
 from app.pictures.normalise import Density, ink_box
 from app.pictures.opening import SMALL
+from app.pictures.pieces import Piece, close_gaps, fill_holes, with_margin
 
 # How many times as long as broad the strokes of most digits are, all together; a one in felt pen the least.
 _SLENDER = 6

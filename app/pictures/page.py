@@ -22,10 +22,10 @@ from app.datasets import SIDE
 from app.pictures.found import Found, Picture, all_ink, charge_unread, likeliest
 from app.pictures.ink import align_channels, without_dithering, without_grain
 from app.pictures.judge import find_scrap, is_paper, stroke_length, writing
-from app.pictures.layout import Box, Piece, with_margin
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import SMALL, TINY, Pixels, open_picture, reduce_to, to_grey
 from app.pictures.parting import MOST_PARTED, Part, Way, find_ways, part
+from app.pictures.pieces import Box, Piece, with_margin
 from app.pictures.search import DOUBTFUL, is_on_even_paper, search_all
 from app.pictures.sheet import cover_desk, leave_only
 

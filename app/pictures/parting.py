@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.layout import Box, Piece, fill_holes, join, join_boxes
 from app.pictures.normalise import Density, ink_box
+from app.pictures.pieces import Box, Piece, fill_holes, join, join_boxes
 
 # Pieces of ink that one digit may have fallen into; what is in more of them is no digits that touch.
 _MOST_PIECES = 4

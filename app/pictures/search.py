@@ -21,11 +21,12 @@ from app.pictures.ink import (
     has_even_paper,
 )
 from app.pictures.judge import border_share, is_paper, judge, without_ghosts, writing
-from app.pictures.layout import Layout, Piece, find_layout, find_pieces
+from app.pictures.layout import Layout, find_layout
 from app.pictures.lines import remove_lines
 from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
 from app.pictures.outlined import fill_outlines
+from app.pictures.pieces import Piece, find_pieces
 from app.pictures.shade import is_even_ink, shadow_on_ink, split_shade
 from app.pictures.tiles import join_tiles
 from app.pictures.tones import darker_ink, ink_upon_lines
@@ -216,7 +217,7 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
         if layout.scattered is not None:
             scattered.append(as_one_digit(one, layout.scattered))
         aside = layout.clutter + layout.shadows
-        shadow = shadow_on_ink(layout, one.density)
+        shadow = shadow_on_ink(layout.labels, one.density, layout.main)
         if shadow:
             density = np.maximum(density - np.float32(_SHADOW * shadow * one.full), 0)
             is_in_shadow = True

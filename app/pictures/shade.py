@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.ink import even_paper
-from app.pictures.layout import Layout, is_soft, sharpness
 from app.pictures.normalise import Density
 from app.pictures.opening import Pixels
+from app.pictures.pieces import Piece
 
 # By what factor the darkest of even ink is darker than most of it, at most.
 _EVENLY_DARK = 1.3
@@ -26,16 +26,23 @@ _SHADE, _SOFT_EDGE = 0.3, 2
 _BROAD, _IN_SHADOW, _LEAST_IN, _MOST_IN = 0.04, 1.5, 0.005, 0.3
 _PALE = 0.45
 
+# A shadow is broader than strokes beside it by the first factor, and its edges are softer by the second, and
+# soft in themselves: from pixel to pixel, their density changes by less than a share of full ink.
+_BROADER, _SOFTER, _SOFT = 2.5, 0.4, 0.25
 
-def shadow_on_ink(layout: Layout, density: Density) -> float:
-    """Return the density of the longest of the writing if it is a shadow, and 0 if it is none.
+# Compared with it are bent strokes (a scratch is straight) of at least this share of its length, which are
+# darker, it having at most this share of their density. Only so many of the longest pieces are looked at.
+_SHORT_STROKE, _PALER, _MOST_SHADOWS = 0.12, 0.75, 20
+
+
+def shadow_on_ink(labels: NDArray[np.int32], density: Density, piece: Piece) -> float:
+    """Return the density of a piece of the ink if it is a shadow, and 0 if it is none.
 
     A shadow is broad, soft, and has darker strokes in it, which are the ink.
     """
-    main = layout.main
-    if main.width < _BROAD * min(density.shape) or not is_soft(sharpness(layout.labels, density, main)):
+    if piece.width < _BROAD * min(density.shape) or not is_soft(sharpness(labels, density, piece)):
         return 0.0
-    own = density[np.isin(layout.labels, main.labels)]
+    own = density[np.isin(labels, piece.labels)]
     middle = float(np.median(own))
     # Of what is blurred, half is less than full ink, too, but not much less.
     shadow = middle if middle < _PALE else 1.0
@@ -68,3 +75,38 @@ def split_shade(ink: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.b
     from_core = cv2.distanceTransform((~is_core).astype(np.uint8), cv2.DIST_L2, 5)
     is_broad = from_core[margin:-margin, margin:-margin] <= radius + _SOFT_EDGE
     return ink & is_broad, ink & ~is_broad
+
+
+def find_shadows(labels: NDArray[np.int32], density: Density, pieces: list[Piece]) -> tuple[int, ...]:
+    """Return the numbers of the pieces that may be shadows: broad, pale and soft beside thinner strokes.
+
+    `pieces` are sorted, longest first.
+    """
+    sharp = {piece: sharpness(labels, density, piece) for piece in pieces[:_MOST_SHADOWS]}
+    found = []
+    for broad in sharp:
+        strokes = [
+            piece
+            for piece in sharp
+            if _BROADER * piece.width < broad.width and piece.length > _SHORT_STROKE * broad.length
+            if piece.is_bent and broad.darkness < _PALER * piece.darkness
+        ]
+        sharpest = max((sharp[piece] for piece in strokes), default=0.0)
+        if is_soft(sharp[broad]) and sharp[broad] < _SOFTER * sharpest:
+            found.append(broad.labels[0])
+    return tuple(found)
+
+
+def is_soft(change: float) -> bool:
+    """Whether edges may be those of a shadow, given their `sharpness`."""
+    return change < _SOFT
+
+
+def sharpness(labels: NDArray[np.int32], density: Density, piece: Piece) -> float:
+    """Return by how much the density changes from pixel to pixel along a piece's outline, in the mean."""
+    left, top, right, bottom = piece.box
+    part = slice(max(0, top - 1), bottom + 1), slice(max(0, left - 1), right + 1)
+    square = np.ones((3, 3), np.uint8)
+    own = np.isin(labels[part], piece.labels).astype(np.uint8)
+    outline = own > cv2.erode(own, square, borderValue=0)
+    return float(cv2.morphologyEx(density[part], cv2.MORPH_GRADIENT, square)[outline].mean())

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.ink import DARKNESS, plane_terms
-from app.pictures.layout import close_gaps, fill_holes
 from app.pictures.opening import Pixels, reduce_to
+from app.pictures.pieces import close_gaps, fill_holes
 
 # The longest side of the picture in which sheets are looked for, and the shortest that may hold one.
 _SIDE, _SHORTEST = 200, 30

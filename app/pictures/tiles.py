@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.layout import close_gaps
+from app.pictures.pieces import close_gaps
 
 # There are so many tiles at least, which take so much of all ink.
 _FEWEST, _MOST_INK = 6, 0.8

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pictures.ink import full_density, split_levels
-from app.pictures.layout import Layout, find_pieces, spans
+from app.pictures.layout import Layout
 from app.pictures.normalise import Density, ink_box
+from app.pictures.pieces import find_pieces, spans
 
 # Ink is in two tones if they explain so much of the variance along the middle of its strokes, the pale one
 # has at most this share of the dark one's density, and the dark one this share of that middle at least, being

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from app.pictures.cell import without_cell_lines
 from app.pictures.found import Found, Picture, all_ink, charge_unread
 from app.pictures.ink import HIGH, LOW, Ink, find_strokes, full_density
-from app.pictures.layout import Layout, Piece, find_pieces, join
+from app.pictures.layout import Layout
 from app.pictures.opening import SMALL, TINY, Pixels
+from app.pictures.pieces import Piece, find_pieces, join
 from app.pictures.shade import is_even_ink, split_shade
 from app.pictures.tones import darker_ink
 

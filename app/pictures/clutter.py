@@ -1,0 +1,196 @@
+"""Tell what is no digit: the lines of a table, underlines, pens, and what lies along the frame."""
+
+from __future__ import annotations
+
+from app.pictures.opening import SMALL
+from app.pictures.pieces import Piece, gap
+
+# How many times as long as broad a stroke under a digit is at least, and as long as the digit is wide, if it
+# underlines it; and how many of the longest strokes may be such digits.
+_LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
+
+# A stroke so many of its breadths below a digit underlines it if it is only so many times as long.
+_BELOW, _WIDER_BELOW = 1.6, 1.15
+
+# A rod is at most so many times as long as the diagonal of its box, and at least so many times as long as
+# broad, and as the longest bent stroke. That has at least these shares of its length, width and darkness, and
+# is apart from it by this share of its own size. Only so many of the longest pieces are looked at.
+_STRAIGHT, _LONG_ROD, _LONGER_ROD = 1.15, 8, 2.2
+_ROD_LENGTH, _ROD_WIDTH, _ROD_DARKNESS, _APART = 0.2, 0.35, 0.5, 0.25
+_MOST_RODS = 20
+
+# How much of its box a strip fills.
+_FILLED = 0.9
+
+# An upright line of a table has at least this share of what is left of it in the outer tenth of the picture.
+_ALONG_FRAME = 0.8
+
+# The box of a cell's upright line is at most so many times as wide as its stroke, and the line goes on beyond
+# a digit by this share of its height. One that leans is told from a one by being thinner than this share of
+# the digit's stroke, in a picture at most so many times as wide as tall: numbers are wider.
+_BAR, _OVERSHOOT = 1.3, 0.05
+_THIN_BAR, _CELL = 0.75, 1.4
+
+# What is left of such a line is thinner than the first share of the digit's stroke, and apart from it by the
+# second of its height. Its middle is so near to a side of the picture, and an end of it to the top or bottom.
+_THIN_REST, _NEAR_REST = 0.5, 0.1
+_SIDE, _CORNER = 0.2, 0.15
+
+
+def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
+    """Whether a piece cannot be writing, seen alone, in a picture of that shape."""
+    short = min(shape)
+    if (
+        is_along_frame(piece)
+        or is_dark_edge(piece, shape)
+        or (piece.touches and piece.width > thickest * short)
+    ):
+        return True
+    return not piece.is_stroke and piece.side > 0.02 * short
+
+
+def is_along_frame(piece: Piece) -> bool:
+    """Whether a piece lies along a side of the frame; a stroke that the frame cuts meets it in its width.
+
+    A bent one that is larger may be cut along a bow: a three without the lower edge of its foot.
+    """
+    across = piece.box[2] - piece.box[0]
+    is_cut = piece.is_bent and piece.touches == 1 and piece.contact < min(across, piece.height)
+    return piece.contact > 3 * piece.touches * piece.width and not is_cut
+
+
+def is_dark_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is a strip all along a side of the picture: the dark edge of a scan."""
+    left, top, right, bottom = piece.box
+    across, down = right - left, bottom - top
+    is_whole_side = down == shape[0] if down > across else across == shape[1]
+    return piece.touches == 3 and is_whole_side and piece.area > _FILLED * across * down
+
+
+def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is no writing: a blob or a speck beside the main stroke, or what the frame cuts off.
+
+    Where the frame cuts off a stroke, it meets it in about the stroke's width, and that is about the main
+    stroke's; the edge of a desk, a shadow or the line of a table lies along it.
+    """
+    if is_around_corner(piece, shape) and not is_around_corner(main, shape):
+        return True
+    if is_beside_frame(piece, shape) and not is_beside_frame(main, shape):
+        # In a wide picture, a one at its end is likelier than the line of a table.
+        least = 0.35 if shape[1] > 2 * shape[0] else 0.6
+        is_as_tall = 0.6 * main.height < piece.height < 1.5 * main.height
+        if (
+            piece.touches
+            or not is_as_tall
+            or piece.width < least * main.width
+            or is_beyond(piece, main, shape)
+        ):
+            return True
+    if is_rest_of_line(piece, main, shape):
+        return True
+    if piece.touches and not main.touches:
+        is_alike = 0.6 < piece.side / main.side < 1.6 and 0.5 < piece.width / main.width < 2
+        if not is_alike or piece.contact > 3 * main.width:
+            return True
+    is_blob = not piece.is_stroke and piece.width > 1.8 * main.width
+    return is_blob or piece.mass < 0.01 * main.mass
+
+
+def is_beside_frame(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece lies along the frame, in the outer tenth: what is left of a table's line.
+
+    An upright line that leans lies there with most of its length. The bar of a seven may be level there.
+    """
+    height, width = shape
+    left, top, right, bottom = piece.box
+    if right - left > 3 * (bottom - top):
+        return bottom < 0.1 * height or top > 0.9 * height
+    middle = (left + right) / 2
+    is_outer = (middle < 0.1 * width or middle > 0.9 * width) and piece.outer > _ALONG_FRAME * piece.area
+    return is_outer and bottom - top > 3 * (right - left)
+
+
+def is_beyond(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is a straight bar, apart from a digit and longer above and below it.
+
+    Such is the line of a cell, from the one above to the one below. A one is about as tall as its neighbour.
+    """
+    is_upright = piece.box[2] - piece.box[0] <= _BAR * piece.width
+    is_thin = piece.length < _STRAIGHT * piece.diagonal and piece.width < _THIN_BAR * main.width
+    is_bar = is_upright or (is_thin and shape[1] < _CELL * shape[0])
+    more = _OVERSHOOT * main.height
+    is_longer = piece.box[1] < main.box[1] - more and piece.box[3] > main.box[3] + more
+    return is_bar and is_longer and gap(piece.box, main.box) > _APART * main.height
+
+
+def is_rest_of_line(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is left of an upright line of a cell, whose ends may have gone with the level lines.
+
+    It is far thinner than the digit, beside which it goes on, and near a corner. A cell is a small picture.
+    """
+    height, width = shape
+    left, top, right, bottom = piece.box
+    is_straight = piece.length < _STRAIGHT * piece.diagonal and bottom - top > 3 * (right - left)
+    is_thin = is_straight and piece.width < _THIN_REST * main.width
+    more = _OVERSHOOT * main.height
+    goes_on_above = top < main.box[1] - more and bottom > main.box[1] and top < _CORNER * height
+    goes_on_below = bottom > main.box[3] + more and top < main.box[3] and bottom > (1 - _CORNER) * height
+    is_outer = left + right < 2 * _SIDE * width or left + right > 2 * (1 - _SIDE) * width
+    is_cell = max(shape) <= SMALL and width < _CELL * height
+    is_apart = gap(piece.box, main.box) > _NEAR_REST * main.height
+    return is_cell and is_thin and is_outer and is_apart and (goes_on_above or goes_on_below)
+
+
+def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece follows two or more sides of the picture within its outer tenth: a table's lines."""
+    left, top, right, bottom = piece.box
+    is_bent = right - left > 0.15 * shape[1] and bottom - top > 0.15 * shape[0]
+    return is_bent and piece.outer > 0.9 * piece.area
+
+
+def find_underlines(pieces: list[Piece]) -> list[Piece]:
+    """Return the pieces that underline others."""
+    digits = pieces[:_MOST_UNDERLINED]
+    return [piece for piece in pieces if is_level(piece) and any(is_under(piece, digit) for digit in digits)]
+
+
+def is_level(piece: Piece) -> bool:
+    """Whether a piece is a level stroke: it may underline a digit."""
+    return piece.box[2] - piece.box[0] > _LONG_LINE * max(piece.width, 0.5 * piece.height)
+
+
+def is_under(line: Piece, digit: Piece) -> bool:
+    """Whether a level stroke is under a digit, and wider on both sides: it underlines it.
+
+    The base line of a two may be apart from the rest, too, but is hardly wider than that, and near it.
+    """
+    left, top, right, _ = line.box
+    digit_left, _, digit_right, digit_bottom = digit.box
+    is_below = digit_bottom - 0.1 * digit.height <= top <= digit_bottom + digit.height
+    across = digit_right - digit_left
+    overhang = min(digit_left - left, right - digit_right)
+    least = _WIDER_BELOW if top - digit_bottom > _BELOW * line.width else _WIDER_LINE
+    is_wider = overhang > 0.05 * across and right - left > max(least * across, 0.4 * digit.height)
+    return is_below and is_wider and digit.is_stroke and digit.height > 2 * line.height
+
+
+def find_rods(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
+    """Return the straight strokes far too long to be of one hand with the longest bent one: pens.
+
+    `pieces` are sorted, longest first. In a small picture only those are pens that the frame cuts: others may
+    be ones, and the bent stroke a letter that is printed beside.
+    """
+    longest = pieces[:_MOST_RODS]
+    digit = next((piece for piece in longest if piece.is_bent), None)
+    if digit is None:
+        return []
+    may_be = [piece for piece in longest if piece.touches or max(shape) > SMALL]
+    return [piece for piece in may_be if is_rod(piece, digit)]
+
+
+def is_rod(piece: Piece, digit: Piece) -> bool:
+    """Whether a piece is a straight stroke of another size than a digit, but as dark and not much broader."""
+    is_straight = _LONG_ROD * piece.width < piece.length < _STRAIGHT * piece.diagonal
+    is_alike = digit.width > _ROD_WIDTH * piece.width and digit.darkness > _ROD_DARKNESS * piece.darkness
+    is_longer = piece.side > _LONGER_ROD * digit.side and digit.length > _ROD_LENGTH * piece.length
+    return is_straight and is_alike and is_longer and gap(piece.box, digit.box) > _APART * digit.side

@@ -1,0 +1,111 @@
+"""Pens, underlines, and what is left of a table's lines are no digits."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from app.pictures.opening import SMALL
+from tests.layouts import boxes_of, lay_out, write_four
+
+
+def test_a_pen_across_the_picture_is_no_writing_beside_a_digit() -> None:
+    picture = np.zeros((560, 1000), np.uint8)
+    write_four(picture, 430, 200, 190, 10)
+    alone = boxes_of(lay_out(picture))
+    cv2.line(picture, (-50, 40), (1050, 90), 255, 40)
+    assert boxes_of(lay_out(picture)) == alone
+    upright = np.zeros((1000, 560), np.uint8)
+    write_four(upright, 200, 430, 190, 10)
+    alone = boxes_of(lay_out(upright))
+    cv2.line(upright, (40, -50), (90, 1050), 255, 40)
+    assert boxes_of(lay_out(upright)) == alone
+
+
+def test_a_pen_that_the_frame_cuts_is_none_in_a_small_picture_either() -> None:
+    picture = np.zeros((280, 280), np.uint8)
+    write_four(picture, 180, 110, 60, 6)
+    alone = boxes_of(lay_out(picture))
+    cv2.line(picture, (100, 0), (110, 180), 255, 8)
+    assert boxes_of(lay_out(picture)) == alone
+
+
+@pytest.mark.parametrize(("side", "left"), [(SMALL, 96), (SMALL + 200, 177)])
+def test_a_long_stroke_beside_a_short_bent_one_is_a_pen_but_in_small_pictures(side: int, left: int) -> None:
+    picture = np.zeros((side, side), np.uint8)
+    write_four(picture, 180, 110, 60, 6)
+    cv2.line(picture, (100, 60), (110, 220), 255, 8)
+    assert lay_out(picture).whole.box[0] == left
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "slant", "count"),
+    [(20, 170, 0, 1), (45, 170, 0, 2), (20, 145, 0, 2), (38, 152, 0, 2), (20, 170, 8, 2)],
+)
+def test_an_upright_bar_beside_a_digit_is_the_line_of_a_cell_if_it_goes_on_above_and_below(
+    top: int, bottom: int, slant: int, count: int
+) -> None:
+    picture = np.zeros((200, 200), np.uint8)
+    write_four(picture, 70, 40, 110, 8)
+    cv2.line(picture, (5, top), (5 + slant, bottom), 255, 6)
+    assert sum(map(len, lay_out(picture).lines)) == count
+
+
+@pytest.mark.parametrize(
+    ("ends", "pen", "across", "count"),
+    [((5, 20), 6, 200, 1), ((8, 22), 10, 200, 2), ((5, 20), 6, 300, 2), ((5, 40), 6, 200, 2)],
+)
+def test_the_line_of_a_cell_may_lean_but_is_thin(
+    ends: tuple[int, int], pen: int, across: int, count: int
+) -> None:
+    picture = np.zeros((200, across), np.uint8)
+    write_four(picture, 80, 45, 100, 10)
+    cv2.line(picture, (ends[0], 32), (ends[1], 165), 255, pen)
+    assert sum(map(len, lay_out(picture).lines)) == count
+
+
+@pytest.mark.parametrize(
+    ("ends", "pen", "across", "count"),
+    [((90, 185), 3, 200, 1), ((90, 185), 7, 200, 2), ((90, 160), 3, 200, 2), ((90, 185), 3, 320, 2)],
+)
+def test_what_is_left_of_the_line_of_a_cell_is_thin_and_goes_on_beyond_the_digit(
+    ends: tuple[int, int], pen: int, across: int, count: int
+) -> None:
+    picture = np.zeros((200, across), np.uint8)
+    write_four(picture, 80, 45, 100, 10)
+    cv2.line(picture, (32, ends[0]), (34, ends[1]), 255, pen)
+    assert sum(map(len, lay_out(picture).lines)) == count
+
+
+def test_the_bar_of_a_seven_near_the_top_is_no_line_of_a_cell() -> None:
+    picture = np.zeros((200, 200), np.uint8)
+    cv2.line(picture, (60, 14), (140, 22), 255, 9)
+    cv2.polylines(picture, [np.array([(138, 36), (110, 100), (95, 185)])], False, 255, 9)
+    assert [group.box[1] for line in lay_out(picture).lines for group in line] == [9]
+
+
+@pytest.mark.parametrize("width", [8, 20])
+def test_what_the_frame_cuts_is_writing_if_it_is_about_as_broad_as_the_rest(width: int) -> None:
+    picture = np.zeros((600, 500), np.uint8)
+    write_four(picture, 120, 300, 200, 20)
+    cv2.line(picture, (400, 0), (400, 200), 255, width)
+    assert len(lay_out(picture).lines) == (2 if width == 20 else 1)
+
+
+@pytest.mark.parametrize(
+    ("gap", "overhang", "lines", "is_underlined"),
+    [(20, 12, 1, True), (20, 12, 2, True), (20, 2, 1, False), (12, 24, 1, True), (12, 12, 1, False)],
+    ids=["apart", "twice", "apart and hardly wider", "near and wider", "a base line"],
+)
+def test_a_level_stroke_below_a_digit_underlines_it_if_it_is_apart_or_much_wider(
+    gap: int, overhang: int, lines: int, is_underlined: bool
+) -> None:
+    picture = np.zeros((400, 400), np.uint8)
+    cv2.ellipse(picture, (200, 150), (45, 60), 0, 0, 360, 255, 10)
+    digit_bottom = 216
+    for line in range(lines):
+        y = digit_bottom + gap + 5 + 25 * line
+        cv2.line(picture, (150 - overhang, y), (250 + overhang, y), 255, 10)
+    ((box,),) = boxes_of(lay_out(picture))
+    assert (box[3] <= digit_bottom) == is_underlined
