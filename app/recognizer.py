@@ -57,7 +57,7 @@ _CRUMB = 0.5
 # others of at least this share of its size.
 _NO_DIGITS = "above or below it is ink that hardly looks like digits"
 _ANOTHER = "beside it is ink that looks like another digit"
-_ALIKE = 0.6
+_AS_LARGE = 0.6
 
 # What each digit but the first costs in pictures that seldom show a number.
 _FURTHER_DIGIT = 1.0
@@ -330,7 +330,7 @@ def leaves_digits(guess: Guess, chosen: int, sureness: NDArray[np.float64]) -> b
         (cut.line != own.line or cut.way.last < own.way.first or cut.way.first > own.way.last)
         and not cut.way.is_part
         and sure >= 1
-        and _longest_side(cut.digit.box) > _ALIKE * _longest_side(own.digit.box)
+        and _longest_side(cut.digit.box) > _AS_LARGE * _longest_side(own.digit.box)
         for cut, sure in zip(guess.candidates, sureness)
     )
 

@@ -43,7 +43,7 @@ _IN_LINE, _ALONE = 3.0, 9.0
 _COVERED = 0.85
 
 # A line is as dark as all others, to within this factor.
-_ALIKE = 1.2
+_AS_DARK = 1.2
 
 # Ink upon lines is thicker than the thickest of them by this factor, and a pixel; how thick they are is seen
 # where they meet this outermost share of the picture.
@@ -144,7 +144,7 @@ def _printed(density: Density, lines: Mask, low: float) -> Printed:
     darkness = np.maximum.reduceat(inside, begins)
     inked = np.add.reduceat((inside > low).astype(np.int64), begins)
     # A piece of a line may be all ink; all lines are not.
-    usual = _ALIKE * float(np.median(darkness))
+    usual = _AS_DARK * float(np.median(darkness))
     own = np.minimum(_medians(darkness, line), usual)
     where[rows, columns] = inside < DARKER * own[of_line - 1]
     # A digit seldom meets the frame; all lines do.

@@ -39,9 +39,9 @@ def fill_outlines(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
         loops = [loop for inner in drawn for loop in inside[inner]]
         left, top, width, height = cv2.boundingRect(contours[outermost])
         mask = np.zeros((height, width), np.uint8)
-        cv2.drawContours(mask, contours, outermost, 1, cv2.FILLED, offset=(-left, -top))
+        cv2.drawContours(mask, [contours[outermost]], 0, 1, cv2.FILLED, offset=(-left, -top))
         for loop in loops:
-            cv2.drawContours(mask, contours, loop, 0, cv2.FILLED, offset=(-left, -top))
+            cv2.drawContours(mask, [contours[loop]], 0, 0, cv2.FILLED, offset=(-left, -top))
         part = slice(top, top + height), slice(left, left + width)
         if is_outlined(mask > 0, is_ink[part]):
             filled[part] |= mask > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Optional
 
 import cv2
@@ -193,50 +194,80 @@ class Sight(NamedTuple):
     """Where there is ink in the colour of lines, too, bool [height, width], if they are left out."""
 
 
+class Look(NamedTuple):
+    """What was seen in the ink given, as far as it was not set aside before."""
+
+    density: Density
+    price: float
+    """What was added to the likelihood."""
+
+    seen: list[Found]
+    """All of that ink, and of ink in two tones also the darker: at least one."""
+
+    aside: Optional[NDArray[np.bool_]]
+    """Where that is which is set aside next, bool [height, width]; None if it is a shadow on the ink."""
+
+
 def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list[Found]:
     """Return the ink of a picture, sorted out, and again without what cannot be strokes or may be a shadow.
 
-    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged. What
-    is narrow and runs into one may be a line with a digit on it. `thickest` is as in `Sight`.
+    What is seen in all of the ink that was not set aside comes last. `thickest` is as in `Sight`.
     """
     sight = Sight(ink, to_grey(working), thickest, picture)
-    density = ink.density
-    found: list[Found] = []
-    scattered: list[Found] = []
-    darker: list[Found] = []
-    pared: list[Found] = []
-    is_in_shadow, price = False, 0.0
     coloured = search_own_colour(sight, working)
+    looks = list(look_again(sight))
+    whole = [look.seen[0] for look in looks]
+    scattered = [as_one_digit(one, one.layout.scattered) for one in whole if one.layout.scattered is not None]
+    darker = next((look.seen[1:] for look in reversed(looks) if look.seen[1:]), [])
+    first, last = whole[:1], whole[1:][-1:]
+    # The black corner of a desk is darker than pale ink, which shows only without it.
+    if last and is_all_clutter(first[0].layout) and last[0].likelihood > first[0].likelihood:
+        first = []
+    return [*coloured, *scattered[:1], *darker, *without_broad(sight, looks), *first, *last]
+
+
+def look_again(sight: Sight) -> Iterator[Look]:
+    """Yield what is seen in the ink, and up to twice more without what cannot be strokes or may be a shadow.
+
+    Beside a punched hole or the edge of a desk, which are darker than any pencil, full ink is misjudged.
+    """
+    density, price, is_in_shadow = sight.ink.density, 0.0, False
     for _ in range(3):
         seen = [one._replace(is_in_shadow=is_in_shadow) for one in look_at(sight, density, price)]
         if not seen:
-            break
-        one = seen[0]
-        found, darker = [*found[:1], one], seen[1:] or darker
-        layout = one.layout
-        if layout.scattered is not None:
-            scattered.append(as_one_digit(one, layout.scattered))
-        aside = layout.clutter + layout.shadows
+            return
+        one, layout = seen[0], seen[0].layout
         shadow = shadow_on_ink(layout.labels, one.density, layout.main)
-        if shadow:
+        aside = None if shadow else np.isin(layout.labels, layout.clutter + layout.shadows)
+        yield Look(density, price, seen, aside)
+        if aside is None:
             density = np.maximum(density - np.float32(_SHADOW * shadow * one.full), 0)
             is_in_shadow = True
-        elif aside:
-            is_aside = np.isin(layout.labels, aside)
-            broad, narrow = split_shade(is_aside)
-            # A small picture may be cut out along a digit that is as broad.
-            if max(picture.size) > SMALL and not pared and broad.any() and narrow.any():
-                pared = look_at(sight, without(broad, density), price + _PARED)
-            density = without(is_aside, density)
+        elif aside.any():
+            density = without(aside, density)
         else:
-            break
+            return
         if is_in_shadow or layout.shadows:
             price = _SHADOWED
-    # The black corner of a desk is darker than pale ink, which shows only without it.
-    if len(found) > 1 and is_all_clutter(found[0].layout) and found[1].likelihood > found[0].likelihood:
-        found = found[1:]
-    # What is seen in the ink that was given is last.
-    return [*coloured, *scattered[:1], *darker, *pared, *found]
+
+
+def without_broad(sight: Sight, looks: Sequence[Look]) -> list[Found]:
+    """Return the ink of a picture that is not small without the broad parts of what was set aside.
+
+    What is narrow and runs into a desk may be a line with a digit on it. A small picture may be cut out along
+    a digit that is as broad.
+    """
+    if max(sight.picture.size) <= SMALL:
+        return []
+    for look in looks:
+        if look.aside is None:
+            continue
+        broad, narrow = split_shade(look.aside)
+        if broad.any() and narrow.any():
+            pared = look_at(sight, without(broad, look.density), look.price + _PARED)
+            if pared:
+                return pared
+    return []
 
 
 def search_own_colour(sight: Sight, working: Pixels) -> list[Found]:

@@ -14,7 +14,7 @@ from app.pictures.pieces import close_gaps
 _FEWEST, _MOST_INK = 6, 0.8
 
 # A tile has so many pixels to a side, fills so much of its box, and is as large as others to within a factor.
-_SMALLEST, _FILLED, _ALIKE = 4, 0.9, 1.25
+_SMALLEST, _FILLED, _AS_LARGE = 4, 0.9, 1.25
 
 # Gaps up to about this share of a tile's side are filled.
 _GAP = 0.35
@@ -33,7 +33,7 @@ def join_tiles(is_ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if np.count_nonzero(is_square) < _FEWEST:
         return is_ink
     side = float(np.median(np.sqrt(areas[is_square])))
-    is_alike = (np.maximum(across, down) <= _ALIKE * side) & (np.minimum(across, down) >= side / _ALIKE)
+    is_alike = (np.maximum(across, down) <= _AS_LARGE * side) & (np.minimum(across, down) >= side / _AS_LARGE)
     is_tile = is_square & is_alike
     if np.count_nonzero(is_tile) < _FEWEST or areas[is_tile].sum() < _MOST_INK * areas.sum():
         return is_ink

@@ -17,7 +17,7 @@ from app.pictures.pieces import find_pieces, spans
 # Ink is in two tones if they explain so much of the variance along the middle of its strokes, the pale one
 # has at most this share of the dark one's density, and the dark one this share of that middle at least, being
 # no speck, and of the length of all at most. A digit beside it is as long, to within a factor.
-_TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _ALIKE = 0.9, 0.6, 0.06, 0.7, 1.8
+_TWO_TONES, _PALE_TONE, _SPECK, _SMALLER, _AS_LONG = 0.9, 0.6, 0.06, 0.7, 1.8
 
 # Ink upon lines is darker than those around it by the first factor; or by less, if two tones explain the
 # second share of the variance along the middle of all strokes, and more than the third of that is dark.
@@ -71,7 +71,9 @@ def darker_ink(layout: Layout, density: Density, noise: float) -> Optional[Darke
     side = max(right - left, bottom - top)
     is_near = cv2.dilate(is_darker.astype(np.uint8), square, iterations=2) > 0
     _, rest = find_pieces(own & ~is_near, density)
-    is_digit = [one.is_bent and not one.touches and side / _ALIKE < one.side < _ALIKE * side for one in rest]
+    is_digit = [
+        one.is_bent and not one.touches and side / _AS_LONG < one.side < _AS_LONG * side for one in rest
+    ]
     if side > _SMALLER * piece.side or any(is_digit):
         return None
     return darker_where(is_near, density, noise)
