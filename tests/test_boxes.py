@@ -79,3 +79,29 @@ def test_a_zero_of_a_dry_pen_that_is_crossed_is_no_dashed_box(slash: int, boxes:
         cv2.ellipse(picture, (150, 150), (70, 100), 0, start, start + 20, 255, 8)
     cv2.line(picture, (175, 90), (125, 210), 255, slash)
     assert lay_out(picture).boxes == boxes
+
+
+@pytest.mark.parametrize("lean", [0, 12])
+@pytest.mark.parametrize("turns", range(4))
+def test_two_lines_of_a_box_that_meet_are_one_if_there_is_a_digit_in_the_corner(
+    turns: int, lean: int
+) -> None:
+    picture = np.zeros((200, 200), np.uint8)
+    cv2.polylines(picture, [np.array([(20 + lean, 180), (20, 20), (180, 20 + lean)])], False, 255, 4)
+    picture = np.ascontiguousarray(np.rot90(picture, turns))
+    write_four(picture, 65, 60, 80, 8)
+    layout = lay_out(picture)
+    assert layout.boxes == 1
+    assert boxes_of(layout) == [[(61, 56, 134, 145)]]
+
+
+@pytest.mark.parametrize(
+    "points",
+    [[(30, 40), (90, 40), (60, 180)], [(100, 20), (40, 60), (40, 140), (100, 180)], [(20, 20), (180, 20)]],
+    ids=["a seven", "an open zero", "a bar"],
+)
+def test_a_stroke_that_is_no_corner_is_no_box(points: list[tuple[int, int]]) -> None:
+    picture = np.zeros((200, 260), np.uint8)
+    cv2.polylines(picture, [np.array(points)], False, 255, 8)
+    cv2.line(picture, (78, 90), (72, 140), 255, 8)
+    assert lay_out(picture).boxes == 0

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from app.pictures.clutter import find_edges
 from app.pictures.opening import SMALL
+from app.pictures.pieces import find_pieces
 from tests.layouts import boxes_of, lay_out, write_four
 
 
@@ -67,7 +69,7 @@ def test_the_line_of_a_cell_may_lean_but_is_thin(
 
 @pytest.mark.parametrize(
     ("ends", "pen", "across", "count"),
-    [((90, 185), 3, 200, 1), ((90, 185), 7, 200, 2), ((90, 160), 3, 200, 2), ((90, 185), 3, 320, 2)],
+    [((90, 185), 3, 200, 1), ((90, 185), 7, 200, 2), ((90, 160), 3, 200, 2), ((90, 185), 3, 290, 2)],
 )
 def test_what_is_left_of_the_line_of_a_cell_is_thin_and_goes_on_beyond_the_digit(
     ends: tuple[int, int], pen: int, across: int, count: int
@@ -109,3 +111,36 @@ def test_a_level_stroke_below_a_digit_underlines_it_if_it_is_apart_or_much_wider
         cv2.line(picture, (150 - overhang, y), (250 + overhang, y), 255, 10)
     ((box,),) = boxes_of(lay_out(picture))
     assert (box[3] <= digit_bottom) == is_underlined
+
+
+@pytest.mark.parametrize(
+    ("pen", "length", "shape", "count"),
+    [(5, 150, (500, 600), 1), (9, 150, (500, 600), 2), (5, 65, (500, 600), 2), (5, 150, (250, 300), 2)],
+    ids=["a hair", "a one", "a short stroke", "in a small picture"],
+)
+def test_a_straight_line_far_thinner_than_the_digit_is_no_one(
+    pen: int, length: int, shape: tuple[int, int], count: int
+) -> None:
+    picture = np.zeros(shape, np.uint8)
+    write_four(picture, 60, 70, 110, 14)
+    cv2.line(picture, (220, 60), (222, 60 + length), 255, pen)
+    assert sum(map(len, lay_out(picture).lines)) == count
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+@pytest.mark.parametrize(
+    ("shift", "first", "side", "count"),
+    [(0, 0, 500, 2), (25, 0, 500, 0), (0, 60, 500, 0), (0, 0, 300, 0)],
+    ids=["broken", "out of line", "it ends inside", "a small picture"],
+)
+def test_a_broken_line_from_side_to_side_is_an_edge(
+    shift: int, first: int, side: int, count: int, is_turned: bool
+) -> None:
+    picture = np.zeros((side, side), np.uint8)
+    cv2.line(picture, (60, first), (66, side // 2 - 10), 255, 6)
+    cv2.line(picture, (67 + shift, side // 2 + 10), (73 + shift, side - 1), 255, 6)
+    cv2.ellipse(picture, (side // 2 + 50, side // 2), (30, 50), 0, 0, 360, 255, 10)
+    picture = np.ascontiguousarray(picture.T) if is_turned else picture
+    _, pieces = find_pieces(picture > 0, (picture / 255).astype(np.float32))
+    assert len(pieces) == 3
+    assert len(find_edges(pieces, picture.shape)) == count

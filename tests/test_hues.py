@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.pictures.hues import are_lines, without_either_colour
+from app.pictures.hues import are_lines, split_hues, without_either_colour
 from app.pictures.ink import find_ink
 from tests.paper import ZIGZAG, squared_paper
 
@@ -113,3 +113,15 @@ def test_most_of_a_picture_is_no_lines(thick: int, expected: bool) -> None:
         lines[place : place + thick] = True
     written[80:120, 90:110] = True
     assert are_lines(lines & ~written, written) is expected
+
+
+def test_few_strokes_on_noisy_pale_lines_have_a_hue_of_their_own() -> None:
+    generator = np.random.default_rng(0)
+    orange, pencil = np.array((0.05, 0.12, 0.16)), np.array((0.25, 0.25, 0.25))
+    colours = np.concatenate([np.tile(orange, (1900, 1)), np.tile(pencil, (100, 1))])
+    colours = np.maximum(colours + generator.normal(0, 0.015, colours.shape), 0.001).astype(np.float32)
+    is_first, explained = split_hues(colours)
+    assert explained > 0.8
+    assert max((is_first[1900:]).mean(), (~is_first[1900:]).mean()) > 0.95
+    _, of_one = split_hues(colours[:1900])
+    assert of_one < 0.75

@@ -200,3 +200,30 @@ def test_crumbs_alone_are_no_writing(length: int, scale: int, is_found: bool) ->
     pixels = np.full((500 * scale, 600 * scale, 1), 220, np.uint8)
     pixels[200 : 200 + length, 300 : 300 + length // 3] = 60
     assert bool(search_polarities(Picture(pixels, (600 * scale, 500 * scale)))) is is_found
+
+
+def test_strokes_beside_the_shadows_of_fingers_are_found() -> None:
+    shadow = np.zeros((750, 1000), np.float32)
+    for start in ((300, 100), (260, 190)):
+        cv2.line(shadow, start, (start[0] + 300, start[1] + 180), 0.55, 55)
+    cv2.rectangle(shadow, (520, 240), (999, 749), 0.55, -1)
+    shadow = cv2.GaussianBlur(shadow, (0, 0), 7)
+    digit = cv2.polylines(np.zeros_like(shadow), [2 * ZIGZAG[0] + (100, 60)], False, 0.8, 11)
+    pixels = (230 * (1 - shadow) * (1 - digit)).round().astype(np.uint8)[..., np.newaxis]
+    best = max(search_sheet(Picture(pixels, (1000, 750))), key=lambda one: one.likelihood)
+    left, top, width, height = cv2.boundingRect((digit > 0).astype(np.uint8))
+    expected = left, top, left + width, top + height
+    assert np.abs(np.subtract(best.layout.whole.box, expected)).max() <= 6
+
+
+@pytest.mark.parametrize("size", [(160, 200), (480, 600)])
+def test_a_box_within_a_small_picture_is_no_line_of_a_table(size: tuple[int, int]) -> None:
+    width, height = size
+    density = np.zeros((height, width), np.float32)
+    box = (0.03 * width, 0.07 * height), (0.8 * width, 0.93 * height)
+    cv2.rectangle(density, *(tuple(map(round, corner)) for corner in box), 0.8, width // 40)
+    points = np.rint((ZIGZAG[0] - (130, 100)) * width / 160 + (0.2 * width, 0.25 * height)).astype(int)
+    digit = cv2.polylines(np.zeros_like(density), [points], False, 0.8, width // 25)
+    best = max(search_paper(np.maximum(density, digit)), key=lambda one: (one.layout.boxes, one.likelihood))
+    left, top, across, down = cv2.boundingRect((digit > 0).astype(np.uint8))
+    assert np.abs(np.subtract(best.layout.whole.box, (left, top, left + across, top + down))).max() <= 3

@@ -21,6 +21,12 @@ _RIM = 0.7
 _LEAST_DASHES, _DASH, _LONGEST_DASH = 8, 0.35, 2.5
 _THIN_DASH = 0.8
 
+# A part of a box is straight along two sides of its own, askew by this share of them at most: so much of each
+# side is ink, within this share of its length, and so much of the ink, along them. What is in it is so long,
+# as a share of its longer side.
+_ASKEW, _DRAWN, _STRAIGHT, _ALONG = 0.1, 0.85, 0.02, 0.95
+_IN_CORNER = 0.35
+
 
 def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
     """Return the pieces drawn all round others of some size: boxes and circles, all of thin lines."""
@@ -55,6 +61,48 @@ def is_chord(labels: NDArray[np.int32], piece: Piece, outer: Piece) -> bool:
         return False
     ends = labels[top:bottom, left : left + reach], labels[top:bottom, right - reach : right]
     return all((end == outer.labels[0]).any() for end in ends)
+
+
+def find_corners(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
+    """Return the pieces that are two or three sides of a box, with other strokes of some size in it."""
+    return [
+        outer
+        for outer in pieces[:_MOST_BOXES]
+        if is_corner(labels, outer)
+        and any(
+            is_within(piece, outer) and piece.is_stroke and piece.side > _IN_CORNER * outer.side
+            for piece in pieces
+        )
+    ]
+
+
+def is_corner(labels: NDArray[np.int32], piece: Piece) -> bool:
+    """Whether a piece is two or more thin lines along sides of its own box that meet."""
+    left, top, right, bottom = piece.box
+    if piece.width > _BOX_LINE * min(right - left, piece.height):
+        return False
+    own = labels[top:bottom, left:right] == piece.labels[0]
+    is_along = np.zeros_like(own)
+    drawn = []
+    for turns in range(4):
+        side = np.rot90(own, turns)
+        band = round(2 * piece.width + _ASKEW * side.shape[1])
+        is_drawn = is_straight(side[:band])
+        drawn.append(is_drawn)
+        if is_drawn:
+            np.rot90(is_along, turns)[:band] = True
+    meets = any(one and other for one, other in zip(drawn, [*drawn[1:], drawn[0]]))
+    return meets and float(is_along[own].mean()) > _ALONG
+
+
+def is_straight(band: NDArray[np.bool_]) -> bool:
+    """Whether the ink in a band, bool [height, width], has a straight upper edge from side to side."""
+    columns = np.flatnonzero(band.any(axis=0))
+    if len(columns) < max(2, _DRAWN * band.shape[1]):
+        return False
+    edge = np.argmax(band[:, columns], axis=0)
+    fitted = np.polynomial.Polynomial.fit(columns, edge, 1)(columns)
+    return float((np.abs(edge - fitted) <= 1 + _STRAIGHT * band.shape[1]).mean()) > _DRAWN
 
 
 def find_dashes(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:

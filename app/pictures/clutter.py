@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.pictures.opening import SMALL
-from app.pictures.pieces import Piece, gap
+from app.pictures.pieces import Box, Piece, gap
 
 # How many times as long as broad a stroke under a digit is at least, and as long as the digit is wide, if it
 # underlines it; and how many of the longest strokes may be such digits.
@@ -35,6 +35,13 @@ _THIN_BAR, _CELL = 0.75, 1.4
 # second of its height. Its middle is so near to a side of the picture, and an end of it to the top or bottom.
 _THIN_REST, _NEAR_REST = 0.5, 0.1
 _SIDE, _CORNER = 0.2, 0.15
+
+# A hair is so many times as long as broad at least.
+_HAIR = 15
+
+# A line in pieces, each so many times as tall as its box is wide, is not further out of line than this share
+# of the picture, ends as near to its sides, and is drawn in so large a part of it.
+_TALL, _OUT_OF_LINE, _END, _UNBROKEN = 5, 0.01, 0.02, 0.6
 
 
 def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
@@ -86,7 +93,7 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
             or is_beyond(piece, main, shape)
         ):
             return True
-    if is_rest_of_line(piece, main, shape):
+    if is_rest_of_line(piece, main, shape) or is_hair(piece, main, shape):
         return True
     if piece.touches and not main.touches:
         is_alike = 0.6 < piece.side / main.side < 1.6 and 0.5 < piece.width / main.width < 2
@@ -141,11 +148,66 @@ def is_rest_of_line(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     return is_cell and is_thin and is_outer and is_apart and (goes_on_above or goes_on_below)
 
 
+def is_hair(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is straight and so much thinner than a digit apart from it that no pen drew both.
+
+    Such is the edge of a strip of paper, or a fold. In a small picture, nothing is thin enough to tell.
+    """
+    is_straight = _HAIR * piece.width < piece.length < _STRAIGHT * piece.diagonal
+    is_thin = piece.width < _THIN_REST * main.width and max(shape) > SMALL
+    return is_straight and is_thin and gap(piece.box, main.box) > _NEAR_REST * main.height
+
+
 def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece follows two or more sides of the picture within its outer tenth: a table's lines."""
     left, top, right, bottom = piece.box
     is_bent = right - left > 0.15 * shape[1] and bottom - top > 0.15 * shape[0]
     return is_bent and piece.outer > 0.9 * piece.area
+
+
+def find_edges(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
+    """Return the pieces of a broken straight line from side to side of a picture that is not small."""
+    if max(shape) <= SMALL:
+        return []
+    height, width = shape
+    upright = [piece for piece in pieces[:_MOST_RODS] if is_upright_bar(piece.box, piece)]
+    level = [piece for piece in pieces[:_MOST_RODS] if is_upright_bar(turned(piece.box), piece)]
+    return [
+        *broken_line([(piece, piece.box) for piece in upright], height),
+        *broken_line([(piece, turned(piece.box)) for piece in level], width),
+    ]
+
+
+def is_upright_bar(box: Box, piece: Piece) -> bool:
+    """Whether a piece is a straight upright stroke, given its box, or that turned."""
+    is_tall = box[3] - box[1] > _TALL * (box[2] - box[0])
+    return is_tall and _LONG_ROD * piece.width < piece.length < _STRAIGHT * piece.diagonal
+
+
+def turned(box: Box) -> Box:
+    """Return a box in the picture turned about its diagonal."""
+    left, top, right, bottom = box
+    return top, left, bottom, right
+
+
+def broken_line(bars: list[tuple[Piece, Box]], height: int) -> list[Piece]:
+    """Return those of several upright bars, longest first, that are one line of a picture so tall, if any."""
+    for piece, (left, top, right, bottom) in bars:
+        half = piece.width / 2
+        for first, last in ((left + half, right - half), (right - half, left + half)):
+            slope = (last - first) / (bottom - top)
+            own = [
+                (other, box)
+                for other, box in bars
+                if abs((box[0] + box[2]) / 2 - first - slope * ((box[1] + box[3]) / 2 - top))
+                <= 2 * half + _OUT_OF_LINE * height
+            ]
+            begin, end = min(box[1] for _, box in own), max(box[3] for _, box in own)
+            drawn = sum(box[3] - box[1] for _, box in own)
+            is_across = begin <= _END * height and end >= (1 - _END) * height
+            if len(own) > 1 and is_across and drawn > _UNBROKEN * height:
+                return [other for other, _ in own]
+    return []
 
 
 def find_underlines(pieces: list[Piece]) -> list[Piece]:

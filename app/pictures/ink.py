@@ -34,6 +34,16 @@ _GRAINY, _GRAIN_BLUR = 0.04, 1.5
 # them grey, in pixels.
 _FEWEST, _DITHERED, _DITHER_BLUR = 24, 0.24, 1.0
 
+# A picture is speckled if there are so many specks, which are at most so many pixels each, or that share of
+# its shorter side squared, and at most that share of its ink, or of its paper.
+_MANY_SPECKS, _SPECK, _SPECK_SIDE, _SPECKLED = 10, 2, 0.015, 0.25
+
+# A digit is sprayed if it is of so many dots at least, of which those not further apart than so many pixels,
+# and no further than that share of the picture, make up nearly all ink and no more than that share of the
+# picture. The blur that joins them has so large a share of that distance.
+_MANY_DOTS, _DOTS_APART, _APART_SHARE = 200, 4, 0.012
+_JOINED, _MOST_SPRAYED, _SPRAY_BLUR = 0.95, 0.35, 0.5
+
 # What differs from paper by less is compression or banding: a share of the paper's light.
 _LEAST_DENSITY = 0.05
 _NOISE_DEVIATIONS = 4.0
@@ -197,6 +207,44 @@ def without_dithering(pixels: Pixels) -> Pixels:
     if min(down.mean(), across.mean()) <= _DITHERED:
         return pixels
     return smoothed(pixels, _DITHER_BLUR)
+
+
+def without_specks(pixels: Pixels) -> Pixels:
+    """Return a speckled picture, as noise leaves it that was made black and white, without its specks.
+
+    For small pictures. What is of little else than specks is drawn in them.
+    """
+    is_light, _ = split_levels(pixels)
+    largest = max(_SPECK, (_SPECK_SIDE * min(is_light.shape)) ** 2)
+    is_speck, count = np.zeros_like(is_light), 0
+    for is_part in (is_light, ~is_light):
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(is_part.astype(np.uint8), connectivity=8)
+        is_small = stats[:, cv2.CC_STAT_AREA] <= largest
+        is_small[0] = False
+        own = is_small[labels]
+        if np.count_nonzero(own) <= _SPECKLED * np.count_nonzero(is_part):
+            is_speck |= own
+            count += int(np.count_nonzero(is_small))
+    if count < _MANY_SPECKS:
+        return pixels
+    smooth = cv2.medianBlur(pixels, 5).reshape(pixels.shape)
+    return np.where(is_speck[..., np.newaxis], smooth, pixels)
+
+
+def without_spray(pixels: Pixels) -> Pixels:
+    """Return a picture smoothed whose digits are drawn in dots, as by a spray can, and any other as it is."""
+    is_light, _ = split_levels(pixels)
+    is_ink = is_light if is_light.mean() < 0.5 else ~is_light
+    count, _ = cv2.connectedComponents(is_ink.astype(np.uint8), connectivity=8)
+    if count <= _MANY_DOTS:
+        return pixels
+    apart = max(_DOTS_APART, round(_APART_SHARE * max(is_ink.shape)))
+    joined = cv2.dilate(is_ink.astype(np.uint8), np.ones((apart + 1, apart + 1), np.uint8))
+    _, labels = cv2.connectedComponents(joined, connectivity=8)
+    is_one = np.bincount(labels[is_ink]).max() >= _JOINED * np.count_nonzero(is_ink)
+    if not is_one or joined.mean() > _MOST_SPRAYED:
+        return pixels
+    return np.atleast_3d(cv2.GaussianBlur(pixels, (0, 0), _SPRAY_BLUR * apart))
 
 
 def smoothed(pixels: Pixels, blur: float) -> Pixels:

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.boxes import count_boxes, enclosing, find_dashes
+from app.pictures.boxes import count_boxes, enclosing, find_corners, find_dashes
 from app.pictures.clutter import (
+    find_edges,
     find_rods,
     find_underlines,
     is_beside_frame,
@@ -91,14 +92,18 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     if not pieces:
         return Layout(labels, (), ())
     boxes, dashes = enclosing(labels, pieces), find_dashes(labels, pieces)
+    boxes += [piece for piece in find_corners(labels, pieces) if piece not in boxes]
     clutter = tuple(
         piece.labels[0]
         for piece in pieces
         if piece in boxes or piece in dashes or is_no_stroke(piece, labels.shape, thickest)
     )
     dropped = {*boxes, *dashes, *find_underlines(pieces), *find_rods(pieces, labels.shape)}
+    dropped.update(find_edges(pieces, labels.shape))
     boxes += [join(dashes)] if dashes else []
     pieces = [piece for piece in pieces if piece not in dropped]
+    if not pieces:
+        return Layout(labels, (), clutter)
     shadows = find_shadows(labels, density, pieces)
     main = choose_main(pieces, clutter, labels.shape)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]

@@ -28,7 +28,7 @@ from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
 from app.pictures.outlined import fill_outlines
 from app.pictures.pieces import Piece, find_pieces
-from app.pictures.shade import is_even_ink, shadow_on_ink, split_shade
+from app.pictures.shade import is_even_ink, is_soft, shadow_on_ink, sharpness, split_shade
 from app.pictures.tiles import join_tiles
 from app.pictures.tones import darker_ink, ink_upon_lines
 from app.pictures.whole import take_all, with_whole
@@ -137,7 +137,7 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
     all_found: list[Found] = []
     whole: list[Found] = []
     widest = max(5, short // 2)
-    for reach in (widest, short // 12):
+    for reach in (widest, short // 12, short // 30):
         if reach < 9 and all_found:
             break
         ink = time_ink(working, light_on_dark, reach, picture)
@@ -151,9 +151,15 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
             is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(DOUBTFUL, likeliest(found))
             found = nearer + (found if is_lost else [])
         all_found += found
-        if likeliest(all_found) > DOUBTFUL:
+        if likeliest([one for one in all_found if not is_blurred(one)]) > DOUBTFUL:
             break
     return with_whole(all_found, whole)
+
+
+def is_blurred(found: Found) -> bool:
+    """Whether the longest of the writing is soft, as the shadow of a finger is."""
+    layout = found.layout
+    return is_soft(sharpness(layout.labels, found.density, layout.main))
 
 
 def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
@@ -317,6 +323,9 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
     cleaned, left = without_lines(sight, scaled, full)
     one = sort_out(sight, cleaned, left, price)
     found = [one] if one else []
+    if max(sight.picture.size) <= SMALL and cleaned is not scaled:
+        boxed = sort_out(sight, scaled, full, price)
+        found += [boxed] if boxed and boxed.layout.boxes else []
     darker = darker_ink(one.layout, one.density, floor / left) if one else None
     if darker and (alone := sort_out(sight, darker.density, left * darker.full, price)):
         found.append(alone)
