@@ -144,3 +144,11 @@ def test_a_broken_line_from_side_to_side_is_an_edge(
     _, pieces = find_pieces(picture > 0, (picture / 255).astype(np.float32))
     assert len(pieces) == 3
     assert len(find_edges(pieces, picture.shape)) == count
+
+
+def test_where_there_is_nothing_but_an_edge_there_is_no_writing() -> None:
+    picture = np.zeros((500, 500), np.uint8)
+    for start in (0, 180, 340):
+        cv2.line(picture, (70, start), (70, start + 150), 255, 5)
+    cv2.line(picture, (70, 480), (70, 499), 255, 5)
+    assert lay_out(picture).lines == ()

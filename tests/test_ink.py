@@ -17,7 +17,6 @@ from app.pictures.ink import (
     quieten,
     without_dithering,
     without_grain,
-    without_specks,
     without_spray,
 )
 from app.pictures.opening import Pixels
@@ -203,37 +202,6 @@ def test_in_a_noisy_shadow_along_the_frame_a_stroke_stays_whole_and_the_noise_go
     assert not quieten(density, paper, 0.05)[:120].any()
 
 
-def speckled(count: int, side: int = 120) -> NDArray[np.uint8]:
-    """Return a black stroke on white paper, and so many black pixels around it, white ones within."""
-    generator = np.random.default_rng(0)
-    pixels = np.full((side, side, 1), 255, np.uint8)
-    pixels[20:100, 50:60] = 0
-    for row, column in generator.integers(1, side // 4, (count, 2)):
-        # None touches another, or the stroke.
-        pixels[4 * row, 4 * column] ^= 255
-    return pixels
-
-
-def test_specks_of_noise_are_gone_and_strokes_are_not() -> None:
-    clean, noisy = speckled(0), speckled(200)
-    assert (noisy != clean).sum() > 80
-    quiet = without_specks(noisy)
-    rows, columns, _ = np.nonzero(quiet != clean)
-    assert len(rows) < 0.1 * (noisy != clean).sum()
-    # What is left touches the edge of the stroke.
-    assert all(
-        (column in (49, 50, 59, 60)) or (row in (19, 20, 99, 100)) for row, column in zip(rows, columns)
-    )
-
-
-@pytest.mark.parametrize(("count", "is_drawn_in_dots"), [(6, False), (200, True)])
-def test_a_few_specks_and_a_digit_in_dots_stay(count: int, is_drawn_in_dots: bool) -> None:
-    pixels = speckled(count)
-    if is_drawn_in_dots:
-        pixels[20:100, 50:60] = 255
-    assert without_specks(pixels) is pixels
-
-
 def sprayed(dots: int, spread: float) -> NDArray[np.uint8]:
     """Return dots on white paper, so far apart from an upright line, in pixels, by their deviation."""
     generator = np.random.default_rng(0)
@@ -256,3 +224,8 @@ def test_a_stroke_of_sprayed_dots_becomes_one() -> None:
 def test_dots_that_make_no_stroke_stay(dots: int, spread: float) -> None:
     pixels = sprayed(dots, spread)
     assert without_spray(pixels) is pixels
+
+
+def test_what_is_sprayed_is_read_as_one_digit(tmp_path: Path) -> None:
+    Image.fromarray(sprayed(1500, 6)[..., 0]).save(tmp_path / "1.png")
+    assert [one.lines for one in read_page(tmp_path / "1.png").guesses[:1]] == [(1,)]

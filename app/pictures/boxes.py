@@ -83,16 +83,14 @@ def is_corner(labels: NDArray[np.int32], piece: Piece) -> bool:
         return False
     own = labels[top:bottom, left:right] == piece.labels[0]
     is_along = np.zeros_like(own)
-    drawn = []
+    drawn = 0
     for turns in range(4):
         side = np.rot90(own, turns)
         band = round(2 * piece.width + _ASKEW * side.shape[1])
-        is_drawn = is_straight(side[:band])
-        drawn.append(is_drawn)
-        if is_drawn:
+        if is_straight(side[:band]):
             np.rot90(is_along, turns)[:band] = True
-    meets = any(one and other for one, other in zip(drawn, [*drawn[1:], drawn[0]]))
-    return meets and float(is_along[own].mean()) > _ALONG
+            drawn += 1
+    return drawn > 1 and float(is_along[own].mean()) > _ALONG
 
 
 def is_straight(band: NDArray[np.bool_]) -> bool:

@@ -34,10 +34,6 @@ _GRAINY, _GRAIN_BLUR = 0.04, 1.5
 # them grey, in pixels.
 _FEWEST, _DITHERED, _DITHER_BLUR = 24, 0.24, 1.0
 
-# A picture is speckled if there are so many specks, which are at most so many pixels each, or that share of
-# its shorter side squared, and at most that share of its ink, or of its paper.
-_MANY_SPECKS, _SPECK, _SPECK_SIDE, _SPECKLED = 10, 2, 0.015, 0.25
-
 # A digit is sprayed if it is of so many dots at least, of which those not further apart than so many pixels,
 # and no further than that share of the picture, make up nearly all ink and no more than that share of the
 # picture. The blur that joins them has so large a share of that distance.
@@ -207,28 +203,6 @@ def without_dithering(pixels: Pixels) -> Pixels:
     if min(down.mean(), across.mean()) <= _DITHERED:
         return pixels
     return smoothed(pixels, _DITHER_BLUR)
-
-
-def without_specks(pixels: Pixels) -> Pixels:
-    """Return a speckled picture, as noise leaves it that was made black and white, without its specks.
-
-    For small pictures. What is of little else than specks is drawn in them.
-    """
-    is_light, _ = split_levels(pixels)
-    largest = max(_SPECK, (_SPECK_SIDE * min(is_light.shape)) ** 2)
-    is_speck, count = np.zeros_like(is_light), 0
-    for is_part in (is_light, ~is_light):
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(is_part.astype(np.uint8), connectivity=8)
-        is_small = stats[:, cv2.CC_STAT_AREA] <= largest
-        is_small[0] = False
-        own = is_small[labels]
-        if np.count_nonzero(own) <= _SPECKLED * np.count_nonzero(is_part):
-            is_speck |= own
-            count += int(np.count_nonzero(is_small))
-    if count < _MANY_SPECKS:
-        return pixels
-    smooth = cv2.medianBlur(pixels, 5).reshape(pixels.shape)
-    return np.where(is_speck[..., np.newaxis], smooth, pixels)
 
 
 def without_spray(pixels: Pixels) -> Pixels:

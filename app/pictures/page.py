@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.datasets import SIDE
 from app.pictures.found import Found, Picture, all_ink, charge_unread, likeliest
-from app.pictures.ink import align_channels, without_dithering, without_grain, without_specks, without_spray
+from app.pictures.ink import align_channels, without_dithering, without_grain, without_spray
 from app.pictures.judge import find_scrap, is_paper, stroke_length, writing
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import SMALL, TINY, Pixels, open_picture, reduce_to, to_grey
@@ -221,14 +221,13 @@ def is_crooked(piece: Piece) -> bool:
 def search_polarities(picture: Picture) -> list[Found]:
     """Return the ink of a picture in one polarity or in both.
 
-    Ink is searched for in the picture reduced, its channels aligned, and, if it is grainy, speckled or
-    dithered, smoothed; small digits are cut out of it as it was.
+    Ink is searched for in the picture reduced, its channels aligned, and, if it is grainy, dithered or
+    sprayed, smoothed; small digits are cut out of it as it was.
     """
     with picture.stage("reduce"):
         picture = replace(picture, fine=align_channels(picture.fine))
         working = reduce_to(picture.fine, WORKING_SIDE)
-        is_small = max(picture.size) <= SMALL
-        working = without_dithering(without_specks(working)) if is_small else without_grain(working)
+        working = without_grain(working) if max(picture.size) > SMALL else without_dithering(working)
         working = without_spray(working)
     searched: list[tuple[bool, list[Found]]] = []
     for light_on_dark in (False, True):

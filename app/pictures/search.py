@@ -28,7 +28,7 @@ from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY, Pixels, reduce_to, to_grey
 from app.pictures.outlined import fill_outlines
 from app.pictures.pieces import Piece, find_pieces
-from app.pictures.shade import is_even_ink, is_soft, shadow_on_ink, sharpness, split_shade
+from app.pictures.shade import is_even_ink, shadow_on_ink, split_shade
 from app.pictures.tiles import join_tiles
 from app.pictures.tones import darker_ink, ink_upon_lines
 from app.pictures.whole import take_all, with_whole
@@ -131,7 +131,8 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
 
     It is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the
     reach that the strokes found ask for, which counts alone unless it loses them. If that does not look like
-    writing, a shadow may have been taken for ink, and the search starts again with a short reach.
+    writing, a shadow may have been taken for ink, and the search starts again with a short reach, and then
+    with one that is shorter than the shadow of a finger is broad.
     """
     short = min(working.shape[:2])
     all_found: list[Found] = []
@@ -151,15 +152,9 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
             is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(DOUBTFUL, likeliest(found))
             found = nearer + (found if is_lost else [])
         all_found += found
-        if likeliest([one for one in all_found if not is_blurred(one)]) > DOUBTFUL:
+        if likeliest(all_found) > DOUBTFUL:
             break
     return with_whole(all_found, whole)
-
-
-def is_blurred(found: Found) -> bool:
-    """Whether the longest of the writing is soft, as the shadow of a finger is."""
-    layout = found.layout
-    return is_soft(sharpness(layout.labels, found.density, layout.main))
 
 
 def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
