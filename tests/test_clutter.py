@@ -69,7 +69,14 @@ def test_the_line_of_a_cell_may_lean_but_is_thin(
 
 @pytest.mark.parametrize(
     ("ends", "pen", "across", "count"),
-    [((90, 185), 3, 200, 1), ((90, 185), 7, 200, 2), ((90, 160), 3, 200, 2), ((90, 185), 3, 290, 2)],
+    [
+        ((90, 185), 3, 200, 1),
+        ((90, 185), 7, 200, 2),
+        ((90, 160), 3, 200, 2),
+        ((90, 185), 3, 290, 2),
+        ((15, 185), 6, 200, 1),
+        ((15, 185), 9, 200, 2),
+    ],
 )
 def test_what_is_left_of_the_line_of_a_cell_is_thin_and_goes_on_beyond_the_digit(
     ends: tuple[int, int], pen: int, across: int, count: int
@@ -77,6 +84,14 @@ def test_what_is_left_of_the_line_of_a_cell_is_thin_and_goes_on_beyond_the_digit
     picture = np.zeros((200, across), np.uint8)
     write_four(picture, 80, 45, 100, 10)
     cv2.line(picture, (32, ends[0]), (34, ends[1]), 255, pen)
+    assert sum(map(len, lay_out(picture).lines)) == count
+
+
+@pytest.mark.parametrize(("across", "count"), [(150, 1), (215, 2)], ids=["a cell", "a number"])
+def test_a_thinner_bar_along_the_side_of_a_tall_picture_is_left_of_a_line(across: int, count: int) -> None:
+    picture = np.zeros((200, across), np.uint8)
+    write_four(picture, 40, 60, 80, 10)
+    cv2.line(picture, (7, 60), (7, 135), 255, 6)
     assert sum(map(len, lay_out(picture).lines)) == count
 
 

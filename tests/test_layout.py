@@ -90,3 +90,15 @@ def test_digits_with_soft_and_sharp_parts_are_all_ink() -> None:
     layout = find_layout(picture > 60, (picture / 255).astype(np.float32), 0.15)
     assert [len(line) for line in layout.lines] == [3]
     assert without_ghosts(layout, 235 - picture // 2) is layout
+
+
+@pytest.mark.parametrize(
+    ("gap", "aside", "count"),
+    [(14, 0, 1), (40, 0, 2), (14, 30, 2)],
+    ids=["a gap", "lines", "aside"],
+)
+def test_a_one_with_a_gap_is_one(gap: int, aside: int, count: int) -> None:
+    picture = np.zeros((400, 400), np.uint8)
+    cv2.line(picture, (220, 60), (200, 180), 255, 4)
+    cv2.line(picture, (198 - aside, 182 + gap), (178 - aside, 300 + gap), 255, 4)
+    assert len(lay_out(picture).lines) == count

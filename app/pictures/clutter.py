@@ -83,8 +83,8 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     if is_around_corner(piece, shape) and not is_around_corner(main, shape):
         return True
     if is_beside_frame(piece, shape) and not is_beside_frame(main, shape):
-        # In a wide picture, a one at its end is likelier than the line of a table.
-        least = 0.35 if shape[1] > 2 * shape[0] else 0.6
+        # In a wide picture, a one at its end is likelier than the line of a table; in a narrow one less so.
+        least = 0.35 if shape[1] > 2 * shape[0] else 0.6 if shape[1] > shape[0] else _THIN_BAR
         is_as_tall = 0.6 * main.height < piece.height < 1.5 * main.height
         if (
             piece.touches
@@ -133,15 +133,17 @@ def is_beyond(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
 def is_rest_of_line(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is left of an upright line of a cell, whose ends may have gone with the level lines.
 
-    It is far thinner than the digit, beside which it goes on, and near a corner. A cell is a small picture.
+    It is far thinner than the digit, or goes on above and below it and is thinner; and it is near a corner.
+    A cell is a small picture.
     """
     height, width = shape
     left, top, right, bottom = piece.box
     is_straight = piece.length < _STRAIGHT * piece.diagonal and bottom - top > 3 * (right - left)
-    is_thin = is_straight and piece.width < _THIN_REST * main.width
     more = _OVERSHOOT * main.height
     goes_on_above = top < main.box[1] - more and bottom > main.box[1] and top < _CORNER * height
     goes_on_below = bottom > main.box[3] + more and top < main.box[3] and bottom > (1 - _CORNER) * height
+    least = _THIN_BAR if goes_on_above and goes_on_below else _THIN_REST
+    is_thin = is_straight and piece.width < least * main.width
     is_outer = left + right < 2 * _SIDE * width or left + right > 2 * (1 - _SIDE) * width
     is_cell = max(shape) <= SMALL and width < _CELL * height
     is_apart = gap(piece.box, main.box) > _NEAR_REST * main.height

@@ -35,6 +35,10 @@ _DETACHED, _FAR_DETACHED = 0.2, 0.6
 _TALLEST_ALONE = 1.5
 _STACKED_GAP = 0.12
 
+# Each of two pieces of one upright stroke is so many times as tall as wide, and the gap at most this share of
+# both.
+_UPRIGHT, _STROKE_GAP = 2.0, 0.08
+
 # One digit in scattered pieces is at most so many times as long as the longest of them, and so many times as
 # wide as tall.
 _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
@@ -216,25 +220,40 @@ def is_large(group: Piece, tallest: int) -> bool:
 
 
 def stack_halves(groups: list[Piece]) -> list[Piece]:
-    """Return the groups, those joined that are the upper and lower part of one digit, as of a broken five.
+    """Return the groups, those joined that are the upper and lower part of one digit, as of a broken five."""
+    for upper in groups:
+        for lower in groups:
+            rest = [group for group in groups if group not in (upper, lower)]
+            if lower.box[1] > upper.box[1] + 0.5 * upper.height and are_halves(upper, lower, rest):
+                return stack_halves([*rest, join([upper, lower])])
+    return groups
+
+
+def are_halves(upper: Piece, lower: Piece, rest: list[Piece]) -> bool:
+    """Whether a group and one that begins below its middle are two parts of a digit, given all others.
 
     Digits of two lines have more room between them, and are together much taller than wide, and than others.
     """
-    for upper in groups:
-        for lower in groups:
-            left, top, right, bottom = upper.box
-            other_left, other_top, other_right, other_bottom = lower.box
-            height = max(bottom, other_bottom) - min(top, other_top)
-            shared = min(right, other_right) - max(left, other_left)
-            is_below = other_top > top + 0.5 * upper.height
-            is_close = other_top - bottom < _STACKED_GAP * height
-            if not is_below or not is_close or shared <= 0.3 * min(right - left, other_right - other_left):
-                continue
-            rest = [group for group in groups if group not in (upper, lower)]
-            tallest = max((group.height for group in rest), default=0)
-            if height < max(2 * (max(right, other_right) - min(left, other_left)), 1.25 * tallest):
-                return stack_halves([*rest, join([upper, lower])])
-    return groups
+    if is_one_stroke(upper, lower):
+        return True
+    left, top, right, bottom = upper.box
+    other_left, other_top, other_right, other_bottom = lower.box
+    height = max(bottom, other_bottom) - min(top, other_top)
+    shared = min(right, other_right) - max(left, other_left)
+    is_close = other_top - bottom < _STACKED_GAP * height
+    tallest = max((group.height for group in rest), default=0)
+    is_low = height < max(2 * (max(right, other_right) - min(left, other_left)), 1.25 * tallest)
+    return is_close and is_low and shared > 0.3 * min(right - left, other_right - other_left)
+
+
+def is_one_stroke(upper: Piece, lower: Piece) -> bool:
+    """Whether two upright strokes are one with a gap: the lower begins where the upper ends."""
+    if not all(piece.height > _UPRIGHT * (piece.box[2] - piece.box[0]) for piece in (upper, lower)):
+        return False
+    left, _, right, bottom = upper.box
+    other_left, other_top, other_right, _ = lower.box
+    aside = min(abs(left - other_right), abs(right - other_left))
+    return float(np.hypot(aside, other_top - bottom)) < _STROKE_GAP * (upper.height + lower.height)
 
 
 def drop_strangers(groups: list[Piece]) -> list[Piece]:
