@@ -228,14 +228,9 @@ def test_a_box_within_a_small_picture_is_not_half_removed(
     points = 0.55 * width / 157 * (ZIGZAG[0] - (130, 100)) + (0.3 * width, 0.35 * height)
     digit = cv2.polylines(np.zeros_like(density), [np.rint(points).astype(int)], False, ink + 0.1, 7)
     grain = np.random.default_rng(0).normal(0, 0.01, density.shape)
-    pixels = (
-        (230 * (1 - np.maximum(density, digit) - grain))
-        .clip(0, 255)
-        .round()
-        .astype(np.uint8)[..., np.newaxis]
-    )
-    guesses = find_guesses(Picture(pixels, size))
-    best = max(guesses, key=lambda guess: guess.likelihood)
+    grey = 230 * (1 - np.maximum(density, digit) - grain)
+    pixels = grey.clip(0, 255).round().astype(np.uint8)[..., np.newaxis]
+    best = max(find_guesses(Picture(pixels, size)), key=lambda guess: guess.likelihood)
+    (read,) = best.candidates
     left, top, across, down = cv2.boundingRect((digit > 0).astype(np.uint8))
-    ((read),) = best.candidates
     assert np.abs(np.subtract(read.digit.box, (left, top, left + across, top + down))).max() <= 3
