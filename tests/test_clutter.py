@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.pictures.clutter import find_edges
+from app.pictures.clutter import find_bars, find_edges
 from app.pictures.opening import SMALL
 from app.pictures.pieces import find_pieces
 from tests.layouts import boxes_of, lay_out, write_four
@@ -74,8 +74,6 @@ def test_the_line_of_a_cell_may_lean_but_is_thin(
         ((90, 185), 7, 200, 2),
         ((90, 160), 3, 200, 2),
         ((90, 185), 3, 290, 2),
-        ((15, 185), 6, 200, 1),
-        ((15, 185), 9, 200, 2),
     ],
 )
 def test_what_is_left_of_the_line_of_a_cell_is_thin_and_goes_on_beyond_the_digit(
@@ -167,3 +165,24 @@ def test_where_there_is_nothing_but_an_edge_there_is_no_writing() -> None:
         cv2.line(picture, (70, start), (70, start + 150), 255, 5)
     cv2.line(picture, (70, 480), (70, 499), 255, 5)
     assert lay_out(picture).lines == ()
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+@pytest.mark.parametrize(
+    ("pen", "top", "side", "count"),
+    [(5, 8, 200, 2), (9, 8, 200, 0), (5, 35, 200, 0), (5, 8, 320, 0)],
+    ids=["lines", "ones", "as tall as the digit", "in a large picture"],
+)
+def test_thin_lines_at_both_sides_of_a_digit_are_no_ones(
+    pen: int, top: int, side: int, count: int, is_turned: bool
+) -> None:
+    picture = np.zeros((side, side), np.uint8)
+    write_four(picture, 60, 40, side - 90, 10)
+    for column in (25, side - 12):
+        cv2.line(picture, (column, top), (column, side - top), 255, pen)
+    picture = np.ascontiguousarray(picture.T) if is_turned else picture
+    _, pieces = find_pieces(picture > 0, (picture / 255).astype(np.float32))
+    assert len(pieces) == 3
+    assert len(find_bars(pieces, picture.shape)) == count
+    if count and not is_turned:
+        assert [len(line) for line in lay_out(picture).lines] == [1]

@@ -40,8 +40,10 @@ _SIDE, _CORNER = 0.2, 0.15
 _HAIR = 15
 
 # A line in pieces, each so many times as tall as its box is wide, is not further out of line than this share
-# of the picture, ends as near to its sides, and is drawn in so large a part of it.
+# of the picture, ends as near to its sides, and is drawn in so large a part of it. One in one piece takes so
+# much of it.
 _TALL, _OUT_OF_LINE, _END, _UNBROKEN = 5, 0.01, 0.02, 0.6
+_WHOLE = 0.85
 
 
 def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
@@ -133,17 +135,15 @@ def is_beyond(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
 def is_rest_of_line(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is left of an upright line of a cell, whose ends may have gone with the level lines.
 
-    It is far thinner than the digit, or goes on above and below it and is thinner; and it is near a corner.
-    A cell is a small picture.
+    It is far thinner than the digit, beside which it goes on, and near a corner. A cell is a small picture.
     """
     height, width = shape
     left, top, right, bottom = piece.box
     is_straight = piece.length < _STRAIGHT * piece.diagonal and bottom - top > 3 * (right - left)
+    is_thin = is_straight and piece.width < _THIN_REST * main.width
     more = _OVERSHOOT * main.height
     goes_on_above = top < main.box[1] - more and bottom > main.box[1] and top < _CORNER * height
     goes_on_below = bottom > main.box[3] + more and top < main.box[3] and bottom > (1 - _CORNER) * height
-    least = _THIN_BAR if goes_on_above and goes_on_below else _THIN_REST
-    is_thin = is_straight and piece.width < least * main.width
     is_outer = left + right < 2 * _SIDE * width or left + right > 2 * (1 - _SIDE) * width
     is_cell = max(shape) <= SMALL and width < _CELL * height
     is_apart = gap(piece.box, main.box) > _NEAR_REST * main.height
@@ -165,6 +165,35 @@ def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
     left, top, right, bottom = piece.box
     is_bent = right - left > 0.15 * shape[1] and bottom - top > 0.15 * shape[0]
     return is_bent and piece.outer > 0.9 * piece.area
+
+
+def find_bars(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
+    """Return the lines beside a digit in a small picture: from side to side of it, or nearly, and thinner.
+
+    They are straight, and the longest bent piece is the digit, which does not go as far.
+    """
+    digit = next((piece for piece in pieces if piece.is_bent), None)
+    if digit is None or max(shape) > SMALL:
+        return []
+    return [piece for piece in pieces[:_MOST_RODS] if is_bar(piece, digit, shape)]
+
+
+def is_bar(piece: Piece, digit: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece is a straight line beside a digit that it is longer than, and thinner."""
+    is_thin = piece.length < _STRAIGHT * piece.diagonal and piece.width < _THIN_BAR * digit.width
+    is_apart = gap(piece.box, digit.box) > _NEAR_REST * digit.side
+    return (
+        is_thin
+        and is_apart
+        and any(
+            box[3] - box[1] > max(_WHOLE * height, (1 + 2 * _OVERSHOOT) * (own[3] - own[1]))
+            and box[3] - box[1] > _TALL * (box[2] - box[0])
+            for box, own, height in (
+                (piece.box, digit.box, shape[0]),
+                (turned(piece.box), turned(digit.box), shape[1]),
+            )
+        )
+    )
 
 
 def find_edges(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:

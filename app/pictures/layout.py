@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.pictures.boxes import count_boxes, enclosing, find_corners, find_dashes
 from app.pictures.clutter import (
+    find_bars,
     find_edges,
     find_rods,
     find_underlines,
@@ -103,7 +104,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         if piece in boxes or piece in dashes or is_no_stroke(piece, labels.shape, thickest)
     )
     dropped = {*boxes, *dashes, *find_underlines(pieces), *find_rods(pieces, labels.shape)}
-    dropped.update(find_edges(pieces, labels.shape))
+    dropped.update(find_edges(pieces, labels.shape), find_bars(pieces, labels.shape))
     boxes += [join(dashes)] if dashes else []
     pieces = [piece for piece in pieces if piece not in dropped]
     if not pieces:
