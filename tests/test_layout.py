@@ -93,12 +93,14 @@ def test_digits_with_soft_and_sharp_parts_are_all_ink() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gap", "aside", "count"),
-    [(14, 0, 1), (40, 0, 2), (14, 30, 2)],
-    ids=["a gap", "lines", "aside"],
+    ("gap", "aside", "beside", "count"),
+    [(14, 0, False, 1), (40, 0, False, 2), (14, 30, False, 2), (14, 0, True, 2)],
+    ids=["a gap", "lines", "aside", "beside another"],
 )
-def test_a_one_with_a_gap_is_one(gap: int, aside: int, count: int) -> None:
+def test_a_one_with_a_gap_is_one(gap: int, aside: int, beside: bool, count: int) -> None:
     picture = np.zeros((400, 400), np.uint8)
     cv2.line(picture, (220, 60), (200, 180), 255, 4)
     cv2.line(picture, (198 - aside, 182 + gap), (178 - aside, 300 + gap), 255, 4)
+    if beside:
+        cv2.line(picture, (120, 60), (100, 180), 255, 4)
     assert len(lay_out(picture).lines) == count

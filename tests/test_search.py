@@ -234,3 +234,13 @@ def test_a_box_within_a_small_picture_is_not_half_removed(
     (read,) = best.candidates
     left, top, across, down = cv2.boundingRect((digit > 0).astype(np.uint8))
     assert np.abs(np.subtract(read.digit.box, (left, top, left + across, top + down))).max() <= 3
+
+
+@pytest.mark.parametrize(("shift", "is_boxed"), [(25, True), (50, False)], ids=["apart", "touching"])
+def test_a_digit_that_touches_its_box_is_not_left_with_it(shift: int, is_boxed: bool) -> None:
+    density = cv2.rectangle(np.zeros((209, 240), np.float32), (2, 7), (200, 175), 0.6, 8)
+    for left in (20, 105 + shift):
+        points = np.rint(0.6 * (ZIGZAG[0] - (130, 100)) + (left, 60)).astype(int)
+        cv2.polylines(density, [points], False, 0.7, 7)
+    likely = [one for one in search_paper(density) if one.likelihood > -1]
+    assert any(one.layout.boxes for one in likely) is is_boxed

@@ -23,9 +23,9 @@ _THIN_DASH = 0.8
 
 # A part of a box is straight along two sides of its own, askew by this share of them at most: so much of each
 # side is ink, within this share of its length, and so much of the ink, along them. What is in it is so long,
-# as a share of its longer side.
+# as a share of its longer side; and the lines are thinner than this share of a straight stroke in it.
 _ASKEW, _DRAWN, _STRAIGHT, _ALONG = 0.1, 0.85, 0.02, 0.95
-_IN_CORNER = 0.35
+_IN_CORNER, _THIN_CORNER = 0.35, 0.75
 
 
 def enclosing(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
@@ -64,24 +64,29 @@ def is_chord(labels: NDArray[np.int32], piece: Piece, outer: Piece) -> bool:
 
 
 def find_corners(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
-    """Return the pieces that are two or three sides of a box, with other strokes of some size in it."""
+    """Return the pieces that are two or three sides of a box, with a digit of some size in it.
+
+    That is bent, or drawn in a broader stroke: of an open four, the rest is as straight and as broad.
+    """
     return [
         outer
         for outer in pieces[:_MOST_BOXES]
         if is_corner(labels, outer)
         and any(
-            is_within(piece, outer) and piece.is_stroke and piece.side > _IN_CORNER * outer.side
+            is_within(piece, outer)
+            and piece.side > _IN_CORNER * outer.side
+            and (piece.is_bent or (piece.is_stroke and outer.width < _THIN_CORNER * piece.width))
             for piece in pieces
         )
     ]
 
 
 def is_corner(labels: NDArray[np.int32], piece: Piece) -> bool:
-    """Whether a piece is two or more thin lines along sides of its own box that meet."""
+    """Whether a piece is two or more thin lines, each along a side of its own box."""
     left, top, right, bottom = piece.box
     if piece.width > _BOX_LINE * min(right - left, piece.height):
         return False
-    own = labels[top:bottom, left:right] == piece.labels[0]
+    own = np.isin(labels[top:bottom, left:right], piece.labels)
     is_along = np.zeros_like(own)
     drawn = 0
     for turns in range(4):
@@ -125,17 +130,17 @@ def find_dashes(labels: NDArray[np.int32], pieces: list[Piece]) -> list[Piece]:
     return dashes if is_around and is_thin else []
 
 
-def count_boxes(written: list[Piece], boxes: list[Piece]) -> int:
-    """Return how many boxes are drawn round digits: all if most of the writing is in them, else none.
+def around_digits(boxes: list[Piece], written: list[Piece]) -> tuple[Piece, ...]:
+    """Return those boxes that are drawn round digits, if most of the writing is in them, else none.
 
     Grain encloses grain, too, but most of it is outside. What is much paler than all that is in it is no box
     but the bright rim that a camera's sharpening gives a zero, around its hole.
     """
-    drawn, inside = 0, set()
+    drawn, inside = [], set()
     for box in boxes:
         within = [piece for piece in written if is_within(piece, box)]
         if within and box.darkness > _RIM * min(piece.darkness for piece in within):
-            drawn += 1
+            drawn.append(box)
             inside.update(within)
     is_boxed = sum(piece.length for piece in inside) > 0.5 * sum(piece.length for piece in written)
-    return drawn if is_boxed else 0
+    return tuple(drawn) if is_boxed else ()

@@ -31,18 +31,18 @@ _ALONG_FRAME = 0.8
 _BAR, _OVERSHOOT = 1.3, 0.05
 _THIN_BAR, _CELL = 0.75, 1.4
 
-# What is left of such a line is thinner than the first share of the digit's stroke, and apart from it by the
-# second of its height. Its middle is so near to a side of the picture, and an end of it to the top or bottom.
+# What is left of such a line, or a hair, is thinner than the first share of the digit's stroke, and apart by
+# the second of its height. Its middle is so near to a side of the picture, and an end to the top or bottom.
 _THIN_REST, _NEAR_REST = 0.5, 0.1
 _SIDE, _CORNER = 0.2, 0.15
 
-# A hair is so many times as long as broad at least.
-_HAIR = 15
+# A hair is so many times as long as broad at least: a one in fine pen is at most half of that.
+_HAIR = 60
 
 # A line in pieces, each so many times as tall as its box is wide, is not further out of line than this share
 # of the picture, ends as near to its sides, and is drawn in so large a part of it. One in one piece takes so
 # much of it.
-_TALL, _OUT_OF_LINE, _END, _UNBROKEN = 5, 0.01, 0.02, 0.6
+_TALL, _OUT_OF_LINE, _END, _UNBROKEN = 5, 0.01, 0.02, 0.85
 _WHOLE = 0.85
 
 
@@ -95,7 +95,7 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
             or is_beyond(piece, main, shape)
         ):
             return True
-    if is_rest_of_line(piece, main, shape) or is_hair(piece, main, shape):
+    if is_rest_of_line(piece, main, shape) or is_hair(piece, main):
         return True
     if piece.touches and not main.touches:
         is_alike = 0.6 < piece.side / main.side < 1.6 and 0.5 < piece.width / main.width < 2
@@ -150,13 +150,13 @@ def is_rest_of_line(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     return is_cell and is_thin and is_outer and is_apart and (goes_on_above or goes_on_below)
 
 
-def is_hair(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
-    """Whether a piece is straight and so much thinner than a digit apart from it that no pen drew both.
+def is_hair(piece: Piece, main: Piece) -> bool:
+    """Whether a piece is straight and too long for a one so thin, beside a digit in a broader stroke.
 
-    Such is the edge of a strip of paper, or a fold. In a small picture, nothing is thin enough to tell.
+    Such is the edge of a strip of paper, or a fold.
     """
-    is_straight = _HAIR * piece.width < piece.length < _STRAIGHT * piece.diagonal
-    is_thin = piece.width < _THIN_REST * main.width and max(shape) > SMALL
+    is_straight = piece.length < _STRAIGHT * piece.diagonal
+    is_thin = piece.width < _THIN_REST * main.width and piece.length > _HAIR * piece.width
     return is_straight and is_thin and gap(piece.box, main.box) > _NEAR_REST * main.height
 
 

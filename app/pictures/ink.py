@@ -153,8 +153,7 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
     """Return the density without the texture of the desk that the sheet lies on, or of a deep shadow.
 
     Such a region is darker than the sheet and lies along the frame; a digit that reaches it does not. Ink in
-    it stands out from the region's own texture; a region as dark as a desk, and not as smooth as a shadow,
-    holds none.
+    it stands out from the region's own texture; a region as dark as a desk holds none.
     """
     level = _largest(paper)
     bright = float(np.quantile(thin_out(level), 0.9))
@@ -169,12 +168,14 @@ def quieten(density: Density, paper: Pixels, floor: float) -> Density:
                 continue
             part = slice(y, y + height), slice(x, x + width)
             is_inside = regions[part] == region
+            if is_desk:
+                quiet[part][is_inside] = 0
+                continue
             # Where noise is strong, a stroke stands out from it only if both are smoothed.
-            sharp, smooth = density[part], cv2.blur(density[part], (_SMOOTH, _SMOOTH))
+            sharp, smooth = quiet[part], cv2.blur(quiet[part], (_SMOOTH, _SMOOTH))
             texture, smoother = (float(np.quantile(one[is_inside], 0.85)) for one in (sharp, smooth))
             if texture > floor:
-                is_faint = (sharp < 2 * texture) & (smooth < 2 * smoother)
-                quiet[part][is_inside & (is_faint | is_desk)] = 0
+                quiet[part][is_inside & (sharp < 2 * texture) & (smooth < 2 * smoother)] = 0
     return quiet
 
 

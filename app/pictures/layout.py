@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pictures.boxes import count_boxes, enclosing, find_corners, find_dashes
+from app.pictures.boxes import around_digits, enclosing, find_corners, find_dashes
 from app.pictures.clutter import (
     find_bars,
     find_edges,
@@ -64,8 +64,8 @@ class Layout:
     clutter: tuple[int, ...]
     """The numbers of the pieces that cannot be digits: blobs, boxes, and what lies along the frame."""
 
-    boxes: int = 0
-    """How many of these are drawn all round digits, if most of the writing is in them; else 0."""
+    boxes: tuple[Piece, ...] = ()
+    """Those of them that are drawn round digits, if most of the writing is in them."""
 
     shadows: tuple[int, ...] = ()
     """The numbers of pieces taken for writing that may be shadows."""
@@ -119,7 +119,9 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     written = [group for line in lines for group in line]
     if written == [scattered] or len(lines) == 1 < len(lines[0]):
         scattered = None
-    return Layout(labels, tuple(map(tuple, lines)), clutter, count_boxes(written, boxes), shadows, scattered)
+    return Layout(
+        labels, tuple(map(tuple, lines)), clutter, around_digits(boxes, written), shadows, scattered
+    )
 
 
 def choose_main(pieces: list[Piece], clutter: tuple[int, ...], shape: tuple[int, ...]) -> Piece:
@@ -224,31 +226,34 @@ def stack_halves(groups: list[Piece]) -> list[Piece]:
     """Return the groups, those joined that are the upper and lower part of one digit, as of a broken five."""
     for upper in groups:
         for lower in groups:
-            rest = [group for group in groups if group not in (upper, lower)]
-            if lower.box[1] > upper.box[1] + 0.5 * upper.height and are_halves(upper, lower, rest):
+            if lower.box[1] > upper.box[1] + 0.5 * upper.height and are_halves(upper, lower, groups):
+                rest = [group for group in groups if group not in (upper, lower)]
                 return stack_halves([*rest, join([upper, lower])])
     return groups
 
 
-def are_halves(upper: Piece, lower: Piece, rest: list[Piece]) -> bool:
-    """Whether a group and one that begins below its middle are two parts of a digit, given all others.
+def are_halves(upper: Piece, lower: Piece, groups: list[Piece]) -> bool:
+    """Whether of all groups one, and one that begins below its middle, are two parts of a digit.
 
-    Digits of two lines have more room between them, and are together much taller than wide, and than others.
+    Digits of two lines have more room between them, and are together much taller than wide, and than others;
+    but for a one with a gap that is all there is.
     """
-    if is_one_stroke(upper, lower):
-        return True
     left, top, right, bottom = upper.box
     other_left, other_top, other_right, other_bottom = lower.box
     height = max(bottom, other_bottom) - min(top, other_top)
+    if other_top - bottom >= _STACKED_GAP * height:
+        return False
+    if len(groups) == 2 and is_one_stroke(upper, lower):
+        return True
     shared = min(right, other_right) - max(left, other_left)
-    is_close = other_top - bottom < _STACKED_GAP * height
-    tallest = max((group.height for group in rest), default=0)
-    is_low = height < max(2 * (max(right, other_right) - min(left, other_left)), 1.25 * tallest)
-    return is_close and is_low and shared > 0.3 * min(right - left, other_right - other_left)
+    if shared <= 0.3 * min(right - left, other_right - other_left):
+        return False
+    tallest = max((group.height for group in groups if group not in (upper, lower)), default=0)
+    return height < max(2 * (max(right, other_right) - min(left, other_left)), 1.25 * tallest)
 
 
 def is_one_stroke(upper: Piece, lower: Piece) -> bool:
-    """Whether two upright strokes are one with a gap: the lower begins where the upper ends."""
+    """Whether two tall and narrow strokes are one with a gap: the lower begins where the upper ends."""
     if not all(piece.height > _UPRIGHT * (piece.box[2] - piece.box[0]) for piece in (upper, lower)):
         return False
     left, _, right, bottom = upper.box

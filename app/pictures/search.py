@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pictures.boxes import is_corner
 from app.pictures.found import Found, Picture, all_ink, charge_unread, likeliest, strokes_of
 from app.pictures.hues import without_either_colour
 from app.pictures.ink import (
@@ -35,6 +36,9 @@ from app.pictures.whole import take_all, with_whole
 
 DOUBTFUL = -0.2
 """The likelihood below which another way to see a picture is tried."""
+
+# What is found with the shortest reach is compared with what is likelier than this.
+_UNLIKELY = -1.0
 
 # The density of what is left when printed lines are gone, below which it is measured anew.
 _FAINT = 0.8
@@ -132,13 +136,15 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
     It is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the
     reach that the strokes found ask for, which counts alone unless it loses them. If that does not look like
     writing, a shadow may have been taken for ink, and the search starts again with a short reach, and then
-    with one that is shorter than the shadow of a finger is broad.
+    with one that is shorter than the shadow of a finger is broad; that is less likely for what it leaves
+    unread, if anything likely was found before.
     """
     short = min(working.shape[:2])
     all_found: list[Found] = []
     whole: list[Found] = []
     widest = max(5, short // 2)
-    for reach in (widest, short // 12, short // 30):
+    shortest = short // 30
+    for reach in (widest, short // 12, shortest):
         if reach < 9 and all_found:
             break
         ink = time_ink(working, light_on_dark, reach, picture)
@@ -151,6 +157,9 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
             # In a deep shadow, the shorter reach may lose the ink; at the edge of one, the longer.
             is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(DOUBTFUL, likeliest(found))
             found = nearer + (found if is_lost else [])
+        if reach == shortest and likeliest(all_found) > _UNLIKELY:
+            before = max(all_found, key=lambda one: one.likelihood)
+            found = [charge_unread(one, writing(before.layout)) for one in found]
         all_found += found
         if likeliest(all_found) > DOUBTFUL:
             break
@@ -203,7 +212,7 @@ class Look(NamedTuple):
     """What was added to the likelihood."""
 
     seen: list[Found]
-    """All of that ink, and of ink in two tones also the darker: at least one."""
+    """What `look_at` returns: at least one, all of that ink first."""
 
     aside: Optional[NDArray[np.bool_]]
     """Where that is which is set aside next, bool [height, width]; None if it is a shadow on the ink."""
@@ -219,12 +228,12 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     looks = list(look_again(sight))
     whole = [look.seen[0] for look in looks]
     scattered = [as_one_digit(one, one.layout.scattered) for one in whole if one.layout.scattered is not None]
-    darker = next((look.seen[1:] for look in reversed(looks) if look.seen[1:]), [])
+    others = next((look.seen[1:] for look in reversed(looks) if look.seen[1:]), [])
     first, last = whole[:1], whole[1:][-1:]
     # The black corner of a desk is darker than pale ink, which shows only without it.
     if last and is_all_clutter(first[0].layout) and last[0].likelihood > first[0].likelihood:
         first = []
-    return [*coloured, *scattered[:1], *darker, *without_broad(sight, looks), *first, *last]
+    return [*coloured, *scattered[:1], *others, *without_broad(sight, looks), *first, *last]
 
 
 def look_again(sight: Sight) -> Iterator[Look]:
@@ -305,10 +314,11 @@ def leaves_digit(one: Found, cleaned: Density) -> bool:
 
 
 def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
-    """Return ink sorted out, and of ink in two tones also the darker; nothing if there is none like writing.
+    """Return ink sorted out, and in other ways, too; nothing if there is none like writing.
 
-    Ink that is darker than the lines of the paper is also seen alone: some lines may not have been found.
-    `price` is added to the likelihood.
+    All of it without printed lines comes first; what is in a box drawn round it, with its lines, and what is
+    the darker of two tones follow. Ink that is darker than the lines of the paper is also seen alone: some
+    lines may not have been found. `price` is added to the likelihood.
     """
     floor = sight.ink.floor
     full = full_density(density, floor)
@@ -318,14 +328,20 @@ def look_at(sight: Sight, density: Density, price: float) -> list[Found]:
     cleaned, left = without_lines(sight, scaled, full)
     one = sort_out(sight, cleaned, left, price)
     found = [one] if one else []
-    if max(sight.picture.size) <= SMALL and cleaned is not scaled:
+    if one and max(sight.picture.size) <= SMALL and not np.array_equal(cleaned, scaled):
         boxed = sort_out(sight, scaled, full, price)
-        found += [boxed] if boxed and boxed.layout.boxes else []
+        found += [boxed] if boxed and is_boxed(boxed) else []
     darker = darker_ink(one.layout, one.density, floor / left) if one else None
     if darker and (alone := sort_out(sight, darker.density, left * darker.full, price)):
         found.append(alone)
     upon = look_upon_lines(sight, scaled, full, price)
     return with_upon_lines(found, upon) if upon and is_bent_or_left(upon, cleaned) else found
+
+
+def is_boxed(found: Found) -> bool:
+    """Whether digits are in boxes of nothing but lines: one that touches its box would go with it."""
+    layout = found.layout
+    return bool(layout.boxes) and all(is_corner(layout.labels, box) for box in layout.boxes)
 
 
 def without_lines(sight: Sight, scaled: Density, full: float) -> tuple[Density, float]:
