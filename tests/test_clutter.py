@@ -141,20 +141,32 @@ def test_a_straight_line_too_long_for_so_fine_a_pen_is_no_one(pen: int, length: 
 @pytest.mark.parametrize("is_turned", [False, True])
 @pytest.mark.parametrize(
     ("shift", "first", "side", "count"),
-    [(0, 0, 500, 2), (25, 0, 500, 0), (0, 60, 500, 0), (0, 0, 300, 0)],
+    [(0, 0, 500, 3), (25, 0, 500, 0), (0, 60, 500, 0), (0, 0, 300, 0)],
     ids=["broken", "out of line", "it ends inside", "a small picture"],
 )
 def test_a_broken_line_from_side_to_side_is_an_edge(
     shift: int, first: int, side: int, count: int, is_turned: bool
 ) -> None:
     picture = np.zeros((side, side), np.uint8)
-    cv2.line(picture, (60, first), (66, side // 2 - 10), 255, 6)
-    cv2.line(picture, (67 + shift, side // 2 + 10), (73 + shift, side - 1), 255, 6)
+    third = side // 3
+    for number, (start, end) in enumerate(
+        [(first, third), (third + 12, 2 * third), (2 * third + 12, side - 1)]
+    ):
+        left = 60 + shift * (number == 1)
+        cv2.line(picture, (left + start // 50, start), (left + end // 50, end), 255, 6)
     cv2.ellipse(picture, (side // 2 + 50, side // 2), (30, 50), 0, 0, 360, 255, 10)
     picture = np.ascontiguousarray(picture.T) if is_turned else picture
     _, pieces = find_pieces(picture > 0, (picture / 255).astype(np.float32))
-    assert len(pieces) == 3
+    assert len(pieces) == 4
     assert len(find_edges(pieces, picture.shape)) == count
+
+
+def test_two_ones_in_a_column_are_no_edge() -> None:
+    picture = np.zeros((520, 200), np.uint8)
+    for top in (4, 275):
+        cv2.line(picture, (100, top), (98, top + 240), 255, 8)
+    _, pieces = find_pieces(picture > 0, (picture / 255).astype(np.float32))
+    assert find_edges(pieces, picture.shape) == []
 
 
 def test_where_there_is_nothing_but_an_edge_there_is_no_writing() -> None:

@@ -40,9 +40,9 @@ _SIDE, _CORNER = 0.2, 0.15
 _HAIR = 60
 
 # A line in pieces, each so many times as tall as its box is wide, is not further out of line than this share
-# of the picture, ends as near to its sides, and is drawn in so large a part of it. One in one piece takes so
-# much of it.
-_TALL, _OUT_OF_LINE, _END, _UNBROKEN = 5, 0.01, 0.02, 0.85
+# of the picture, ends as near to its sides, is drawn in so large a part of it, and is in so many pieces at
+# least: two are ones. A line in one piece takes so much of it.
+_TALL, _OUT_OF_LINE, _END, _UNBROKEN, _PIECES = 5, 0.01, 0.02, 0.85, 3
 _WHOLE = 0.85
 
 
@@ -236,7 +236,7 @@ def broken_line(bars: list[tuple[Piece, Box]], height: int) -> list[Piece]:
             begin, end = min(box[1] for _, box in own), max(box[3] for _, box in own)
             drawn = sum(box[3] - box[1] for _, box in own)
             is_across = begin <= _END * height and end >= (1 - _END) * height
-            if len(own) > 1 and is_across and drawn > _UNBROKEN * height:
+            if len(own) >= _PIECES and is_across and drawn > _UNBROKEN * height:
                 return [other for other, _ in own]
     return []
 
