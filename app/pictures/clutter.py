@@ -181,19 +181,16 @@ def find_bars(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
 def is_bar(piece: Piece, digit: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is a straight line beside a digit that it is longer than, and thinner."""
     is_thin = piece.length < _STRAIGHT * piece.diagonal and piece.width < _THIN_BAR * digit.width
-    is_apart = gap(piece.box, digit.box) > _NEAR_REST * digit.side
-    return (
-        is_thin
-        and is_apart
-        and any(
-            box[3] - box[1] > max(_WHOLE * height, (1 + 2 * _OVERSHOOT) * (own[3] - own[1]))
-            and box[3] - box[1] > _TALL * (box[2] - box[0])
-            for box, own, height in (
-                (piece.box, digit.box, shape[0]),
-                (turned(piece.box), turned(digit.box), shape[1]),
-            )
-        )
-    )
+    upright = goes_on(piece.box, digit.box, shape[0])
+    level = goes_on(turned(piece.box), turned(digit.box), shape[1])
+    return is_thin and (upright or level) and gap(piece.box, digit.box) > _NEAR_REST * digit.side
+
+
+def goes_on(box: Box, digit: Box, height: int) -> bool:
+    """Whether an upright line goes through most of a picture so tall, and beyond a digit, given the boxes."""
+    length = box[3] - box[1]
+    least = max(_WHOLE * height, (1 + 2 * _OVERSHOOT) * (digit[3] - digit[1]))
+    return length > least and length > _TALL * (box[2] - box[0])
 
 
 def find_edges(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
