@@ -26,8 +26,9 @@ _FILLED = 0.9
 _ALONG_FRAME = 0.8
 
 # The box of a cell's upright line is at most so many times as wide as its stroke, and the line goes on beyond
-# a digit by this share of its height. One that leans is told from a one by being thinner than this share of
-# the digit's stroke, in a picture at most so many times as wide as tall: numbers are wider.
+# a digit by this share of its height. One that leans, that is at the side of a picture no wider than tall, or
+# that goes on from side to side, is told from a one by being thinner than this share of the digit's stroke. A
+# cell is at most so many times as wide as tall: numbers are wider.
 _BAR, _OVERSHOOT = 1.3, 0.05
 _THIN_BAR, _CELL = 0.75, 1.4
 

@@ -206,7 +206,7 @@ def without_dithering(pixels: Pixels) -> Pixels:
 
 
 def without_spray(pixels: Pixels) -> Pixels:
-    """Return a picture smoothed whose digits are drawn in dots, as by a spray can, and any other as it is."""
+    """Return a picture smoothed whose one digit is drawn in dots, as by a spray can; any other as it is."""
     is_light, _ = split_levels(pixels)
     is_ink = is_light if is_light.mean() < 0.5 else ~is_light
     count, _ = cv2.connectedComponents(is_ink.astype(np.uint8), connectivity=8)
