@@ -37,8 +37,9 @@ from app.pictures.whole import take_all, with_whole
 DOUBTFUL = -0.2
 """The likelihood below which another way to see a picture is tried."""
 
-# What is found with the shortest reach is compared with what is likelier than this.
-_UNLIKELY = -1.0
+# What is found with the shortest reach is compared with what is likelier than this. If it is smaller than
+# that share of the picture, it is grain.
+_UNLIKELY, _NO_GRAIN = -1.0, 0.05
 
 # The density of what is left when printed lines are gone, below which it is measured anew.
 _FAINT = 0.8
@@ -157,9 +158,11 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
             # In a deep shadow, the shorter reach may lose the ink; at the edge of one, the longer.
             is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(DOUBTFUL, likeliest(found))
             found = nearer + (found if is_lost else [])
-        if reach == shortest and likeliest(all_found) > _UNLIKELY:
-            before = max(all_found, key=lambda one: one.likelihood)
-            found = [charge_unread(one, writing(before.layout)) for one in found]
+        if reach == shortest:
+            found = [one for one in found if one.layout.main.side > _NO_GRAIN * max(working.shape)]
+            if likeliest(all_found) > _UNLIKELY:
+                before = max(all_found, key=lambda one: one.likelihood)
+                found = [charge_unread(one, writing(before.layout)) for one in found]
         all_found += found
         if likeliest(all_found) > DOUBTFUL:
             break
