@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.pictures.found import Found, Picture, all_ink, charge_unread
 from app.pictures.ink import find_ink
+from app.pictures.normalise import ink_box
 from app.pictures.page import find_guesses, search_polarities, search_sheet
 from app.pictures.search import search, with_upon_lines
 from tests.paper import ZIGZAG, squared_paper
@@ -211,9 +212,7 @@ def test_strokes_beside_the_shadows_of_fingers_are_found() -> None:
     digit = cv2.polylines(np.zeros_like(shadow), [2 * ZIGZAG[0] + (100, 60)], False, 0.8, 11)
     pixels = (230 * (1 - shadow) * (1 - digit)).round().astype(np.uint8)[..., np.newaxis]
     best = max(search_sheet(Picture(pixels, (1000, 750))), key=lambda one: one.likelihood)
-    left, top, width, height = cv2.boundingRect((digit > 0).astype(np.uint8))
-    expected = left, top, left + width, top + height
-    assert np.abs(np.subtract(best.layout.whole.box, expected)).max() <= 6
+    assert np.abs(np.subtract(best.layout.whole.box, ink_box(digit > 0))).max() <= 6
 
 
 @pytest.mark.parametrize(
@@ -232,8 +231,7 @@ def test_a_box_within_a_small_picture_is_not_half_removed(
     pixels = grey.clip(0, 255).round().astype(np.uint8)[..., np.newaxis]
     best = max(find_guesses(Picture(pixels, size)), key=lambda guess: guess.likelihood)
     (read,) = best.candidates
-    left, top, across, down = cv2.boundingRect((digit > 0).astype(np.uint8))
-    assert np.abs(np.subtract(read.digit.box, (left, top, left + across, top + down))).max() <= 3
+    assert np.abs(np.subtract(read.digit.box, ink_box(digit > 0))).max() <= 3
 
 
 @pytest.mark.parametrize(("shift", "is_boxed"), [(25, True), (50, False)], ids=["apart", "touching"])
