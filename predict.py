@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.console import CommandParser, named_path, png_path, printable, progress_bar, run_command, say
 from app.errors import CheckpointError, FileError, PictureError, UsageError
+from app.files import expect_figure_or_nothing
 
 if TYPE_CHECKING:
     from app.recognizer import DigitReading, Prediction, Reading
@@ -72,8 +73,7 @@ def check_explanation(path: Path, pictures: Sequence[Path]) -> None:
         raise UsageError(f"--explain: expected one picture, found {len(pictures)}")
     if path.resolve() == pictures[0].resolve():
         raise UsageError(f"--explain: {path} is the picture itself, it would be lost")
-    if path.is_dir():
-        raise FileError(f"{path}: cannot be written: it is a folder")
+    expect_figure_or_nothing(path)
     if not path.parent.is_dir():
         raise FileError(f"{path}: cannot be written: there is no folder {path.parent}")
 
@@ -98,7 +98,8 @@ def parse_arguments() -> argparse.Namespace:
         "--checkpoint",
         type=named_path,
         metavar="PATH",
-        help="a .pdparams file or a run folder (default: the newest finished run, else the pretrained one)",
+        help="a .pdparams file or a run folder (default: the newest finished run that learned to "
+        "read, else the pretrained one)",
     )
     parser.add_argument(
         "--top-k",

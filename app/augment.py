@@ -20,7 +20,7 @@ from app import runtime
 from app.config import TrainConfig
 from app.console import CommandParser, named, png_path, run_command, say
 from app.datasets import SIDE
-from app.files import write_atomically
+from app.files import SOFTWARE, write_figure
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -288,7 +288,7 @@ def draw_contact_sheet(images: Images) -> bytes:
     for number, name in enumerate(_EXAMPLES):
         axes.text(-6, side * (number + 0.5), name, ha="right", va="center", fontsize=10)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": SOFTWARE})
     return buffer.getvalue()
 
 
@@ -303,7 +303,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "--data-dir", type=named, metavar="DIR", help="folder of the four MNIST files (gzip or plain)"
     )
     options = parser.parse_args(arguments)
-    write_atomically(options.out, draw_contact_sheet(_one_of_each(options.data_dir)))
+    write_figure(options.out, draw_contact_sheet(_one_of_each(options.data_dir)))
     return 0
 
 

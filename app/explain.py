@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from app.files import write_atomically
+from app.files import SOFTWARE, write_figure
 from app.pictures import open_picture
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def write_explanation(path: Path, reading: Reading) -> None:
             _show_digit(axes[0, column], reading, number)
             _show_probabilities(axes[1, column], reading.probabilities[number])
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    write_atomically(path, buffer.getvalue())
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": SOFTWARE})
+    write_figure(path, buffer.getvalue())
 
 
 def _title(reading: Reading) -> str:

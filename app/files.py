@@ -14,6 +14,12 @@ from typing import Any, BinaryIO, Optional, cast
 
 from app.errors import FileError, UserError
 
+SOFTWARE = "paddle-mnist"
+"""What a figure, as a PNG, says under the keyword `Software`."""
+
+# So many bytes of a PNG hold the short texts at its beginning.
+_TEXTS = 1024
+
 
 def other_than_a_file(status: os.stat_result) -> Optional[str]:
     """Return what something of this status is if it is no file: a folder, or what may keep one waiting."""
@@ -37,6 +43,29 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, as `replacing` does; NaN and infinity are refused (ValueError)."""
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_figure(path: Path, png: bytes) -> None:
+    """Write a PNG made by `SOFTWARE`, as `replacing` does, but in place of nothing else than another such.
+
+    Raises:
+        FileError: the folder cannot be written to, the disk is full, or `path` is something else.
+    """
+    expect_figure_or_nothing(path)
+    write_atomically(path, png)
+
+
+def expect_figure_or_nothing(path: Path) -> None:
+    """Raise a `FileError` if there is something else at `path` than a figure of this program."""
+    try:
+        with path.open("rb") as file:
+            is_figure = f"Software\0{SOFTWARE}".encode() in file.read(_TEXTS)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror}") from error
+    if not is_figure:
+        raise FileError(f"{path}: exists already, is no figure of this program, and is not overwritten")
 
 
 def make_directory(path: Path) -> None:

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
+from app.datasets import strokes
 from app.errors import FileError
-from app.files import write_atomically, write_json
+from app.files import write_atomically, write_figure, write_json
 
 
 def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
@@ -27,6 +28,19 @@ def test_written_files_have_the_permissions_of_new_files(tmp_path):
     write_atomically(tmp_path / "ours", b"")
     (tmp_path / "usual").touch()
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_figure_takes_the_place_of_another_and_of_nothing_else(tmp_path):
+    figure = strokes.draw_contact_sheet(strokes.make_strokes(10, seed=0), columns=1)
+    path = tmp_path / "sheet.png"
+    for _ in range(2):
+        write_figure(path, figure)
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"a person's own")
+    for other in (photo, tmp_path):
+        with pytest.raises(FileError, match=str(other)):
+            write_figure(other, figure)
+    assert photo.read_bytes() == b"a person's own"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -65,7 +65,8 @@ def test_each_picture_gives_a_line_and_unreadable_ones_an_error(
         assert all(reading[0].isdigit() and reading.endswith("%)") for reading in readings)
     assert result.stderr.splitlines() == [
         "error: missing.png: cannot be opened: No such file or directory",
-        f"checkpoint: {tutorial_checkpoint}",
+        f"checkpoint: {tutorial_checkpoint} (nothing says how it halves the picture, "
+        "it is taken to pool as the tutorial's network does)",
         "error: broken.png: not a picture, or of a kind that cannot be read",
     ]
 
@@ -73,9 +74,9 @@ def test_each_picture_gives_a_line_and_unreadable_ones_an_error(
 def test_json_is_one_object_a_line_whatever_the_file_is_called(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    save_checkpoint(
-        run / "last.pdparams", get_state(TwoConvNet()), {"metrics": {"validation_accuracy": 0.98765}}
-    )
+    network = TwoConvNet()
+    metadata = {"metrics": {"validation_accuracy": 0.98765}, "network": network.architecture}
+    save_checkpoint(run / "last.pdparams", get_state(network), metadata)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     names = ["plain.png", "sieben \u4e03.png"]
@@ -150,18 +151,22 @@ def test_what_is_missing_is_said_before_paddle_is_loaded(
     assert line.startswith(error)
 
 
-@pytest.mark.parametrize("target", ["digit.png", ".", "how.jpg", "missing/how.png", "folder.png"])
+@pytest.mark.parametrize(
+    "target", ["digit.png", "other.png", ".", "how.jpg", "missing/how.png", "folder.png"]
+)
 def test_an_explanation_is_refused_before_anything_is_read(tmp_path: Path, target: str) -> None:
     picture = (SAMPLES / "0_black_pen.png").read_bytes()
     (tmp_path / "digit.png").write_bytes(picture)
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "other.png").write_bytes(picture)
     result = predict("--explain", target, "digit.png", cwd=tmp_path, without="paddle")
-    assert result.returncode == (1 if target in ("missing/how.png", "folder.png") else 2)
+    assert result.returncode == (1 if target in ("missing/how.png", "folder.png", "other.png") else 2)
     (line,) = result.stderr.splitlines()
     assert target in line
     assert result.stdout == ""
-    assert {path.name for path in tmp_path.iterdir()} == {"digit.png", "absent", "folder.png"}
-    assert (tmp_path / "digit.png").read_bytes() == picture
+    names = {"digit.png", "absent", "folder.png", "other.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert (tmp_path / "digit.png").read_bytes() == (tmp_path / "other.png").read_bytes() == picture
 
 
 def test_a_folder_for_inputs_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
@@ -216,7 +221,9 @@ def test_the_candidates_of_a_number_are_shown_digit_by_digit(
 def test_inputs_and_explanation_of_a_number_are_written(tmp_path: Path, tutorial_checkpoint: Path) -> None:
     Image.open(SAMPLES / "0_black_pen.png").save(tmp_path / "digit.png")
     options = ("--explain", "how.png", "--save-input", "seen", "--single")
-    result = predict("--checkpoint", tutorial_checkpoint, *options, "digit.png", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    # An earlier figure is replaced.
+    for _ in range(2):
+        result = predict("--checkpoint", tutorial_checkpoint, *options, "digit.png", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
     assert Image.open(tmp_path / "seen" / "digit-1.png").size == (28, 28)
     assert min(Image.open(tmp_path / "how.png").size) > 400

@@ -21,12 +21,13 @@ from typing import NamedTuple, Optional
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from app.console import CommandParser, png_path, run_command
 from app.datasets import SIDE, DataSet, Digits
 from app.datasets.idx import read_digits, write_idx
 from app.errors import DataError, FileError, UsageError
-from app.files import write_atomically
+from app.files import SOFTWARE, write_figure
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -580,7 +581,10 @@ def draw_contact_sheet(digits: Digits, columns: int = 24, rows: int = 2) -> byte
         lines.append(grid.transpose(0, 2, 1, 3).reshape(rows * side, columns * side))
     sheet = Image.fromarray(np.vstack(lines))
     buffer = io.BytesIO()
-    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(buffer, format="PNG")
+    large = sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)
+    texts = PngInfo()
+    texts.add_text("Software", SOFTWARE)
+    large.save(buffer, format="PNG", pnginfo=texts)
     return buffer.getvalue()
 
 
@@ -595,7 +599,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser.parse_args(arguments)
     if options.seed < 0:
         raise UsageError(f"--seed: {options.seed} is impossible, it must be at least 0")
-    write_atomically(options.out, draw_contact_sheet(make_strokes(BLOCK, options.seed)))
+    write_figure(options.out, draw_contact_sheet(make_strokes(BLOCK, options.seed)))
     return 0
 
 
