@@ -60,13 +60,14 @@ def write_report(
 
     findings = examine(checkpoint, data, history)
     figures = draw_figures(findings)
-    page = render_page(findings, figures)
+    # A path may hold what is no text.
+    page = render_page(findings, figures).encode(errors="backslashreplace")
     content = _plain(_describe(findings))
     make_directory(out_dir)
     make_directory(out_dir / "figures")
     for name, png in figures.items():
         write_atomically(out_dir / "figures" / f"{name}.png", png)
-    write_atomically(out_dir / "report.html", page.encode())
+    write_atomically(out_dir / "report.html", page)
     write_json(out_dir / "report.json", content)
     doubt = describe_doubt(checkpoint, findings.is_training_data) if findings.validation else ""
     return Report(findings.validation, findings.test, doubt, out_dir / "report.html")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Optional
 
 from app import runtime
 from app.config import DATASETS
-from app.console import CommandParser, named, printable, run_command, say
+from app.console import CommandParser, named, named_path, printable, run_command, say
 from app.errors import UsageError
 from app.evaluation import Evaluation, format_accuracy
 from app.files import make_directory, write_json
 from app.report import read_history, write_report
 from app.report.ensemble import examine_ensemble
-from app.report.findings import recorded_config
+from app.report.findings import recorded_config, was_trained_on
 
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
@@ -31,7 +31,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "average of their probabilities instead.",
     )
     parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, or a .pdparams file"
+        "runs", type=named_path, nargs="+", metavar="RUN", help="folder of a run, or a .pdparams file"
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
@@ -45,9 +45,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=named_path,
         metavar="DIR",
-        help="where to write (the run's folder, or NAME-report beside a file); of several runs, "
+        help="where to write (the run's folder, or NAME-report beside a file; of other data than it was "
+        "trained on, other-data in there); of several runs, "
         "where to write ensemble.json (nowhere)",
     )
     options = parser.parse_args(arguments)
@@ -76,9 +77,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 def _report_one(checkpoint: Checkpoint, data: DataSet, run: Path, out: Optional[Path]) -> None:
     path = checkpoint.path
-    out_dir = out or (run if run.is_dir() else path.with_name(f"{path.stem}-report"))
+    out_dir = run if run.is_dir() else path.with_name(f"{path.stem}-report")
+    if was_trained_on(checkpoint, data) is False:
+        # The report of a run, which tells how well it learned, is of its own data.
+        out_dir /= "other-data"
     history = read_history(path.with_name("metrics.jsonl"))
-    report = write_report(checkpoint, data, out_dir, history)
+    report = write_report(checkpoint, data, out or out_dir, history)
     _say_doubts([path], [report.doubt])
     sys.stdout.write(
         f"validation accuracy{data.qualification}: {_accuracy(report.validation)}\n"

@@ -129,7 +129,8 @@ def describe_doubt(checkpoint: Checkpoint, is_training_data: Optional[bool]) -> 
     if is_training_data:
         return ""
     if is_training_data is None:
-        return "nothing is recorded about what it was trained on; it may have been trained on these digits"
+        doubt = "nothing is recorded about what it was trained on; it may have been trained on these digits"
+        return f"{doubt}; {checkpoint.assumption}" if checkpoint.assumption else doubt
     name = name_training_data(checkpoint)
     return f"trained on other data, {name}; it may have been trained on some of these digits"
 

@@ -108,6 +108,8 @@ def _render_warning(findings: Findings) -> str:
             "Nothing is recorded about the data that this checkpoint was trained on. Whether it has seen "
             "the digits of this report before is not known."
         )
+        if findings.checkpoint.assumption:
+            text += f" As {findings.checkpoint.assumption}, its figures may be those of another network."
     else:
         title, trained_on = "Other data.", findings.section("data")
         text = (
@@ -134,8 +136,8 @@ def _render_validation(findings: Findings) -> str:
 
 def _render_test(findings: Findings) -> str:
     note = (
-        "The test digits played no part in training or in choosing this checkpoint; they were looked at "
-        "once, after training."
+        "The test digits played no part in training or in choosing this checkpoint. They stay of use only as "
+        "long as nothing is chosen by them."
         if findings.is_training_data
         else "Whether these digits played a part in training or in choosing this checkpoint is not known."
     )
@@ -165,7 +167,7 @@ def _render_summary(findings: Findings) -> str:
         "Epoch": metadata.get("epoch"),
         "Parameters": f"{sum(math.prod(p.shape) for p in parameters):,}",
         "Trained on": trained_on.get("trained_on", trained_on.get("name")),
-        "Training, validation, test digits": None if None in counts else ", ".join(map(str, counts)),
+        "Training, validation, test digits": None if None in counts else ", ".join(map(_counted, counts)),
         "Epochs trained": len(findings.history) or None,
         "Training time": f"{seconds:.1f} s" if seconds else None,
     }
@@ -296,6 +298,10 @@ def _names_table(rows: Iterable[tuple[str, Any]]) -> str:
         for name, value in rows
     )
     return f'<div class="scroll names"><table><tbody>{body}</tbody></table></div>'
+
+
+def _counted(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _short(value: Any) -> str:
