@@ -59,6 +59,9 @@ _NO_DIGITS = "above or below it is ink that hardly looks like digits"
 _ANOTHER = "beside it is ink that looks like another digit"
 _AS_LARGE = 0.6
 
+# Who learned to read has at least this validation accuracy.
+_LEARNED = 0.9
+
 # What each digit but the first costs in pictures that seldom show a number.
 _FURTHER_DIGIT = 1.0
 
@@ -158,6 +161,8 @@ class Recognizer:
             # Whoever reads digits that people wrote must not take this figure for theirs.
             on = f" on {source}" if is_named and data.get("is_synthetic") is True else ""
             known.append(f"validation accuracy{on} {accuracy:.2%}")
+        if self._checkpoint.assumption:
+            known.append(self._checkpoint.assumption)
         return f"{self._checkpoint.path} ({', '.join(known)})" if known else str(self._checkpoint.path)
 
     def _section(self, name: str) -> dict[str, Any]:
@@ -426,7 +431,8 @@ def find_checkpoint(checkpoints: Path) -> Path:
     """Return the checkpoint to use when none is named.
 
     It is the best (else last) one of the newest finished run in the folder `checkpoints`, or, without a
-    finished run, the first `.pdparams` file in its subfolder `pretrained`.
+    finished run, the first `.pdparams` file in its subfolder `pretrained`. A run that was limited to some
+    batches, or hardly learned to read, is passed over.
 
     Raises:
         CheckpointError: there is none; the message says what to do.
@@ -446,13 +452,15 @@ def find_checkpoint(checkpoints: Path) -> Path:
 
 
 def _finished_at(run: Path) -> str:
-    """Return when a run was finished (ISO 8601), or an empty text if it is not, or cannot be told."""
+    """Return when a run was finished (ISO 8601), or an empty text if it is not, or not fit to read with."""
     path = run / "last.json"
     try:
         if not path.is_file():
             return ""
         metadata = json.loads(path.read_bytes())
-        created = metadata["created"] if metadata["finished"] is True else ""
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        config, metrics = metadata.get("config") or {}, metadata.get("metrics") or {}
+        is_trial = config.get("limit_train_batches") or (metrics.get("validation_accuracy") or 1) < _LEARNED
+        created = metadata["created"] if metadata["finished"] is True and not is_trial else ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
     return created if isinstance(created, str) else ""

@@ -215,8 +215,19 @@ def test_refusals_do_not_pass_on_control_characters(tmp_path):
 def test_a_network_that_its_shapes_do_not_tell_is_refused_without_its_description(saved):
     _, path = saved
     path.with_suffix(".json").unlink()
-    with pytest.raises(CheckpointError, match="the JSON file beside it"):
+    with pytest.raises(CheckpointError, match="it needs the JSON file that was saved beside it"):
         load_checkpoint(path)
+
+
+def test_it_is_said_that_a_network_without_description_is_taken_to_pool(tmp_path):
+    network = TwoConvNet((2, 2), 3, "stride")
+    path = tmp_path / "net.pdparams"
+    save_checkpoint(path, get_state(network), {"network": network.architecture})
+    assert load_checkpoint(path).assumption == ""
+    path.with_suffix(".json").unlink()
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.network.architecture["downsampling"] == "max-pool"
+    assert "taken to pool" in checkpoint.assumption
 
 
 def test_a_description_of_other_parameters_is_refused(saved, tutorial_checkpoint):
@@ -233,7 +244,7 @@ def test_a_description_of_other_parameters_is_refused(saved, tutorial_checkpoint
         ({"hidden": "x"}, "has 'x' for hidden, the parameters 8"),
         ({"hidden": None}, "has None for hidden, the parameters 8"),
         ({"layers": None}, "has 'layers', which such a network has not"),
-        (None, "should be said in the JSON file beside it, under `network`"),
+        (None, "it needs the JSON file that was saved beside it"),
     ],
 )
 def test_a_description_of_another_network_is_refused(saved, change, message):

@@ -56,12 +56,19 @@ def predictions(recognizer: Recognizer, paths: list[Path], top_k: int = 1) -> li
     return [prediction for prediction in found if isinstance(prediction, Prediction)]
 
 
-def save_run(run: Path, created: str, finished: bool = True, best: bool = True) -> None:
+def save_run(
+    run: Path, created: str, finished: bool = True, best: bool = True, accuracy: float = 0.99, **config: Any
+) -> None:
     run.mkdir(parents=True)
     names = ["last", "best"] if best else ["last"]
     for name in names:
         (run / f"{name}.pdparams").touch()
-        content = {"created": created, "finished": finished and name == "last"}
+        content = {
+            "created": created,
+            "finished": finished and name == "last",
+            "metrics": {"validation_accuracy": accuracy},
+            "config": config,
+        }
         (run / f"{name}.json").write_text(json.dumps(content))
 
 
@@ -282,8 +289,10 @@ def test_no_pictures_give_no_predictions(recognizer: Recognizer) -> None:
     [({"validation_accuracy": 0.9931}, " (validation accuracy 99.31%)"), (None, "")],
 )
 def test_a_run_folder_means_its_best_checkpoint(tmp_path: Path, metrics: Any, suffix: str) -> None:
+    network = TwoConvNet()
     for name in ("last", "best"):
-        save_checkpoint(tmp_path / f"{name}.pdparams", get_state(TwoConvNet()), {"metrics": metrics})
+        metadata = {"metrics": metrics, "network": network.architecture}
+        save_checkpoint(tmp_path / f"{name}.pdparams", get_state(network), metadata)
     assert Recognizer(tmp_path).describe() == f"{tmp_path / 'best.pdparams'}{suffix}"
 
 
@@ -308,7 +317,17 @@ def test_a_run_without_a_best_checkpoint_gives_its_last(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path) == tmp_path / "run" / "last.pdparams"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 100_000, '{"finished": true, "created": 5}'])
+def test_a_trial_is_passed_over(tmp_path: Path) -> None:
+    save_run(tmp_path / "good", "2026-01-02T00:00:00.000000+00:00", limit_train_batches=None)
+    save_run(tmp_path / "short", "2026-01-03T00:00:00.000000+00:00", limit_train_batches=20)
+    save_run(tmp_path / "poor", "2026-01-04T00:00:00.000000+00:00", accuracy=0.1)
+    assert find_checkpoint(tmp_path) == tmp_path / "good" / "best.pdparams"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*("", "[]", "{}", "[" * 100_000), '{"finished": true, "created": 5}', '{"finished": true, "config": 5}'],
+)
 def test_a_run_whose_json_cannot_be_used_is_passed_over(tmp_path: Path, content: str) -> None:
     save_run(tmp_path / "good", "2026-01-02T00:00:00.000000+00:00")
     save_run(tmp_path / "odd", "2026-01-03T00:00:00.000000+00:00")
