@@ -54,6 +54,8 @@ def main() -> int:
     arguments = parse_arguments()
     config = config_from_arguments(arguments)
     overrides = resume_overrides(arguments) if arguments.resume else {}
+    if arguments.min_accuracy is not None and config.validation_size == 0:
+        raise UsageError("--min-accuracy: of the validation images, which --validation-size 0 leaves out")
     if arguments.print_config:
         print(json.dumps(config.to_json(), indent=2))
         return 0
@@ -82,9 +84,13 @@ def main() -> int:
     accuracy = format_accuracy(result.test.correct, result.test.count)
     print(f"test accuracy{result.qualification}: {accuracy}{', looked at once' if result.is_new else ''}")
     print(f"report: {result.run_dir / 'report.html'}")
-    measured = (result.validation or result.test).accuracy
-    if arguments.min_accuracy is not None and measured < arguments.min_accuracy:
-        say(f"error: the accuracy {measured:.4f} is below {arguments.min_accuracy}")
+    if arguments.min_accuracy is None:
+        return 0
+    if result.validation is None:
+        raise UsageError("--min-accuracy: the run has no validation images")
+    measured = result.validation.accuracy
+    if measured < arguments.min_accuracy:
+        say(f"error: the validation accuracy {measured:.4f} is below {arguments.min_accuracy}")
         return 1
     return 0
 

@@ -40,7 +40,7 @@ from app.doubt import find_least_score
 from app.errors import CheckpointError, TrainingDivergedError, UsageError, UserError
 from app.evaluation import Evaluation, evaluate, format_accuracy
 from app.fast_layers import accelerate
-from app.files import locked, write_atomically, write_json
+from app.files import locked, make_directory, write_atomically, write_json
 from app.losses import loss_for
 from app.models import Network, build_network, compute_logits
 from app.replicas import Replicas
@@ -155,8 +155,10 @@ def train(
         FileError: a file cannot be written, or another process is at work in the folder.
         TrainingDivergedError: the loss is no longer finite.
     """
-    run = _Run(_with_workers(config), run_dir, display)
-    run.processes.on_first(lambda: _make_run_dir(run_dir))
+    processes = Processes()
+    processes.on_first(lambda: _refuse_unless_new(run_dir))
+    run = _Run(_with_workers(config), run_dir, display, processes)
+    processes.on_first(lambda: make_directory(run_dir))
     with run.alone():
         run.processes.on_first(lambda: _begin_run(run_dir, run.config))
         return run.finish(with_report)
@@ -182,7 +184,9 @@ def resume(
     if run_dir.is_file():
         raise CheckpointError(f"{run_dir}: expected the folder of a run, found a file")
     if not state_path.is_file():
-        raise CheckpointError(f"{run_dir}: no run to resume, there is no last.pdopt")
+        raise CheckpointError(
+            f"{run_dir}: no run to resume, there is no last.pdopt; start anew in another folder"
+        )
     try:
         config = TrainConfig.from_json(checkpoints.read_json(run_dir / "config.json"))
     except UsageError as error:
@@ -191,7 +195,7 @@ def resume(
         # The place that is named takes that of the other kind, too.
         config = dataclasses.replace(config, **{"data": None, "data_dir": None, **overrides})
     try:
-        run = _Run(config if overrides else find_again(config), run_dir, display)
+        run = _Run(config if overrides else find_again(config), run_dir, display, Processes())
     except UsageError as error:
         raise CheckpointError(f"{run_dir}: cannot be continued with these data: {error}") from error
     with run.alone():
@@ -253,32 +257,31 @@ def _with_dataset(config: TrainConfig, data: DataSet) -> TrainConfig:
     return dataclasses.replace(config, dataset="strokes" if data.is_synthetic else "mnist")
 
 
-def _make_run_dir(run_dir: Path) -> None:
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _refuse_unless_empty(run_dir)
-    except OSError as error:
-        raise UserError(f"{run_dir}: cannot be used as a run folder: {error.strerror}") from error
-
-
 def _begin_run(run_dir: Path, config: TrainConfig) -> None:
-    """Write the configuration, unless another process was faster since the folder was found empty."""
-    _refuse_unless_empty(run_dir)
+    """Write the configuration, unless another process was faster since the folder was found new."""
+    _refuse_unless_new(run_dir)
     write_json(run_dir / "config.json", config.to_json())
 
 
-def _refuse_unless_empty(run_dir: Path) -> None:
-    if any(run_dir.iterdir()):
+def _refuse_unless_new(run_dir: Path) -> None:
+    """Raise a UserError if there is something else at `run_dir` than nothing or an empty folder."""
+    try:
+        is_new = not run_dir.exists() or not any(run_dir.iterdir())
+    except OSError as error:
+        raise UserError(f"{run_dir}: cannot be used as a run folder: {error.strerror}") from error
+    if not is_new:
         raise UsageError(f"{run_dir}: already holds files; resume that run or name another folder")
 
 
 class _Run:
     """One run: its data, network and optimiser, and how far it has come."""
 
-    def __init__(self, config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay]) -> None:
+    def __init__(
+        self, config: TrainConfig, run_dir: Path, display: Optional[TrainingDisplay], processes: Processes
+    ) -> None:
         self.config = config
         self.run_dir = run_dir
-        self.processes = Processes()
+        self.processes = processes
         visible = display is not None and self.processes.is_first
         self.display = display if display and visible else TrainingDisplay(visible=False)
         self.data: DataSet = load_data(config)
@@ -466,7 +469,7 @@ class _Run:
         if not (math.isfinite(train_loss) and _is_finite(self.network)):
             raise TrainingDivergedError(
                 f"{self.run_dir}: training diverged in epoch {progress.epoch + 1}, the loss is "
-                f"{train_loss:g}; try a lower --learning-rate than {self.config.learning_rate:g}"
+                f"{train_loss:g}; start anew with a lower --learning-rate than {self.config.learning_rate:g}"
             )
         logits = self._validation_logits()
         validation = None

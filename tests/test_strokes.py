@@ -339,7 +339,7 @@ def test_train_py_does_its_job_without_a_network(kept: Path, tmp_path: Path) -> 
     assert result.stderr == ""
 
     failing = subprocess.run(
-        [*command, "--dataset", "mnist"],
+        [*command, "--dataset", "mnist", "--run-dir", "other"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

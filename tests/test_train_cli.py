@@ -65,7 +65,23 @@ def test_min_accuracy_decides_the_exit_code(tmp_path, digits_directory, accuracy
     options = ["--limit-train-batches", 1, "--epochs", 1, "--data-dir", digits_directory, "--run-dir", "run"]
     result = run(tmp_path, *QUICK, *options, "--min-accuracy", accuracy)
     assert result.returncode == (1 if accuracy else 0)
-    assert result.stderr.count("\n") == (1 if accuracy else 0)
+    assert re.fullmatch(
+        r"error: the validation accuracy 0\.\d+ is below 1\.0\n" if accuracy else "", result.stderr
+    )
+
+
+def test_min_accuracy_without_validation_is_refused_at_once(tmp_path):
+    result = run(tmp_path, "--validation-size", 0, "--min-accuracy", 0.5)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: --min-accuracy: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_used_is_named_before_the_data_are_looked_for(tmp_path):
+    (tmp_path / "file").touch()
+    result = run(tmp_path, *QUICK, "--run-dir", "file", "--data-dir", "missing")
+    assert result.returncode == 1
+    assert result.stderr == "error: file: cannot be used as a run folder: Not a directory\n"
 
 
 def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, digits_directory):
@@ -87,10 +103,9 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, digits_directory):
     assert load_state(tmp_path / "run" / "last.pdparams").keys() >= {"conv1.weight", "fc.bias"}
 
 
-def hear_signals() -> None:
-    """Undo what a shell does to its background jobs and `nohup` to all: they would ignore some signals."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+def hear_hangup() -> None:
+    """Undo what `nohup` does to the tests, and they to what they start: the end of a terminal is ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -101,7 +116,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=hear_signals,
+        preexec_fn=hear_hangup,
     ) as process:
         process.stdout.readline()
         process.stdout.readline()
@@ -221,7 +236,6 @@ def test_ctrl_c_while_paddle_is_imported_is_quiet(tmp_path, digits_directory, mo
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_signals,
     ) as process:
         # Whatever goes wrong, nobody waits for 500 epochs.
         killer = threading.Timer(60, process.kill)
