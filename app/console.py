@@ -33,8 +33,8 @@ def run_command(main: Callable[[], int]) -> None:
 
     A `UserError` becomes one line on standard error (a few if a download failed); Ctrl-C ends with 130; a
     reader that closes the pipe (`| head`) ends the program quietly. What the system refuses (a full disk,
-    say) is one line, too. After a wrong guess at the BLAS path the program starts again without one. Any
-    other exception is a bug and keeps its traceback.
+    say, or memory) is one line, too. After a wrong guess at the BLAS path the program starts again without
+    one. Any other exception is a bug and keeps its traceback.
     """
     # A stream that was closed before the start is None.
     for name in ("stdout", "stderr"):
@@ -58,6 +58,9 @@ def run_command(main: Callable[[], int]) -> None:
         # The interpreter flushes standard output once more at exit; give it somewhere to go.
         _discard_output()
         code = 141
+    except MemoryError:
+        say("error: not enough memory; a smaller network, batch or picture needs less")
+        code = 1
     except OSError as error:
         _discard_output()
         # Files that are written are named; what has no name is standard output.
@@ -86,7 +89,7 @@ def named_path(text: str) -> Path:
 
 def png_path(text: str) -> Path:
     """Return the path that an argument names for a PNG; a usage error if its name says something else."""
-    path = Path(text)
+    path = named_path(text)
     if path.suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"{printable(text)}: expected a name that ends in .png")
     return path

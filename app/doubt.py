@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.console import CommandParser, named, run_command
+from app.console import CommandParser, named, named_path, run_command
+from app.errors import UsageError
 from app.evaluation import softmax
 
 # For checkpoints whose JSON does not say, such as the tutorial's own: about that of the network which comes
@@ -85,6 +85,8 @@ def main() -> int:
     checkpoint = load_checkpoint(resolve_checkpoint(path))
     data = load_mnist(data_directories(arguments.data_dir))
     images = split(data, recorded_config(checkpoint).validation_size).validation.images
+    if not len(images):
+        raise UsageError(f"{checkpoint.path}: no images were set apart for validation, to find it on")
     threshold = find_least_score(compute_logits(checkpoint.network, images))
     sys.stdout.write(f"{_PASSING:.0%} of {len(images)} score more than {threshold:.2f}\n")
     return 0
@@ -92,7 +94,7 @@ def main() -> int:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = CommandParser(prog="python -m app.doubt", description="Compute the score below which to doubt.")
-    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="default: the pretrained network")
+    parser.add_argument("--checkpoint", type=named_path, metavar="PATH", help="(the pretrained network)")
     parser.add_argument("--data-dir", type=named, metavar="DIR", help="where MNIST is")
     return parser.parse_args()
 

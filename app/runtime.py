@@ -73,8 +73,8 @@ def prepare() -> tuple[Setting, ...]:
     # of this program can do nothing about either.
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
-    # Paddle lets every library's notes through to the terminal; this one's is of its first start.
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    # Paddle lets every library's notes through to the terminal; this one's are of its list of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     settings = (
         _set_variable(
             "OMP_NUM_THREADS", "1", f"{available_cores()} cores are used by as many threads of the program"
@@ -308,13 +308,11 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            numbers = [signal.SIGINT, signal.SIGTERM]
-            # Windows has none, and `nohup` has it ignored.
-            hangup: Optional[signal.Signals] = getattr(signal, "SIGHUP", None)
-            if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-                numbers.append(hangup)
+            # Windows has no SIGHUP. What is ignored stays so: `nohup` wants it, and the shell of `command &`.
+            numbers = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
             for number in numbers:
-                self._previous[number] = signal.signal(number, self._note)
+                if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -23,7 +24,11 @@ MNIST_FILES = (
 
 
 def pytest_configure() -> None:
-    """Prepare the process as the commands do, before a test module imports Paddle."""
+    """Prepare the process as the commands do, before a test module imports Paddle.
+
+    Ctrl-C is heard also if a shell started the tests behind it, which has its jobs ignore it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runtime.prepare()
 
 

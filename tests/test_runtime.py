@@ -172,15 +172,6 @@ def test_seeds_differ_by_purpose_and_counters_and_are_always_the_same():
     )
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C as Python handles it, also if a shell started the tests in the background, ignoring it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_the_first_signal_is_a_request_and_the_handler_is_put_back():
     with StopRequest() as stop:
         assert stop.signal_number is None
@@ -191,20 +182,26 @@ def test_the_first_signal_is_a_request_and_the_handler_is_put_back():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
-def test_the_end_of_a_terminal_is_heard_unless_nohup_has_it_ignored(handler):
-    previous = signal.signal(signal.SIGHUP, handler)
+def test_the_end_of_a_terminal_may_be_told_twice():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         with StopRequest() as stop:
-            if handler == signal.SIG_IGN:
-                assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-            else:
-                # Told twice.
-                signal.raise_signal(signal.SIGHUP)
-                signal.raise_signal(signal.SIGHUP)
-                assert stop.signal_number == signal.SIGHUP
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal_number == signal.SIGHUP
     finally:
         signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_so(number):
+    previous = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(number)
+            assert stop.signal_number is None
+    finally:
+        signal.signal(number, previous)
 
 
 def test_paths_start_at_the_repository():

@@ -53,7 +53,10 @@ class DataSet:
         return f" on {self.name}" if self.is_synthetic else ""
 
     def checksum(self) -> str:
-        """Return the SHA-256 (hex) of all images and labels, in order, whatever files they came in."""
+        """Return the SHA-256 (hex) of all images and labels, part by part, whatever files they came in.
+
+        The same digits with validation digits set apart by the source are another data set.
+        """
         digest = hashlib.sha256()
         for digits in (self.train, self.validation, self.test, self.extra):
             if digits is not None:

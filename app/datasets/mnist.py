@@ -21,7 +21,7 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-from app.console import CommandParser, named, progress_bar, run_command
+from app.console import CommandParser, named, named_path, progress_bar, run_command
 from app.datasets import CLASSES, DataSet, Digits
 from app.datasets.course_json import refuse_existing, write_course_json
 from app.datasets.idx import read_digits
@@ -392,7 +392,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument(
         "--course-json",
         metavar="FILE",
-        type=Path,
+        type=named_path,
         help="also write the tutorial's format, such as mnist.json.gz",
     )
     options = parser.parse_args(arguments)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Optional
 
 from app import runtime
-from app.console import CommandParser, named, run_command, say
+from app.console import CommandParser, named, named_path, run_command, say
 from app.experiments import STUDIES
 from app.files import make_directory
 
@@ -30,7 +29,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=named_path,
         metavar="DIR",
         help="where to write (docs, or with --quick a folder in checkpoints)",
     )
