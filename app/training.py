@@ -43,6 +43,7 @@ from app.fast_layers import accelerate
 from app.files import locked, make_directory, write_atomically, write_json
 from app.losses import loss_for
 from app.models import Network, build_network, compute_logits
+from app.optimizer import build_optimizer, build_schedule
 from app.replicas import Replicas
 from app.report import Report, write_report
 from app.report.findings import Findings, examine
@@ -218,26 +219,6 @@ def _is_finished(run_dir: Path) -> bool:
         return False
 
 
-def learning_rate_factor(config: TrainConfig, step: int, steps: int) -> float:
-    """Return the share of `config.learning_rate` at `step` (from 0) of a run of `steps`.
-
-    `one-cycle` rises linearly over the warm-up and falls along half a cosine to zero (after Smith and Topin,
-    2017, "Super-Convergence"). `cosine` falls along half a cosine over the whole run (Loshchilov and Hutter,
-    2017, "SGDR", without restarts), of which the warm-up takes a linearly growing share.
-    """
-    if config.schedule == "constant":
-        return 1.0
-    peak = config.warmup * steps
-    ramp = min((step + 1) / (peak + 1), 1.0)
-    if config.schedule == "one-cycle":
-        return ramp if step < peak else _half_cosine((step - peak) / max(steps - peak, 1))
-    return ramp * _half_cosine(step / steps)
-
-
-def _half_cosine(progress: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def _with_workers(config: TrainConfig) -> TrainConfig:
     """Return `config` with the number of threads settled, so that a resumed run has as many.
 
@@ -304,16 +285,13 @@ class _Run:
 
     def _build(self) -> tuple[Network, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler]:
         config = self.config
-        steps = config.epochs * self.batches
-        schedule = paddle.optimizer.lr.LambdaDecay(
-            config.learning_rate, lambda step: learning_rate_factor(config, step, steps)
-        )
+        schedule = build_schedule(config, config.epochs * self.batches)
         paddle.seed(runtime.derive_seed(config.seed, "parameters"))
         # The optimiser's state is keyed by generated names; the guard makes them the same in every process.
         with paddle.utils.unique_name.guard():
             network = build_network(config)
             accelerate(network)
-            optimizer = _build_optimizer(config, network, schedule)
+            optimizer = build_optimizer(config, network, schedule)
         return network, optimizer, schedule
 
     @contextmanager
@@ -613,42 +591,6 @@ class _Run:
         return TrainResult(
             self.run_dir, self.data.qualification, history, found.validation, found.test, is_new
         )
-
-
-def _build_optimizer(
-    config: TrainConfig, network: Network, schedule: paddle.optimizer.lr.LRScheduler
-) -> paddle.optimizer.Optimizer:
-    """Return SGD as `config` wants it, with its state created."""
-    if config.weight_decay:
-        # A bias or a norm's factor does not make the function rougher, and there are few of them: as usual,
-        # only what multiplies features decays.
-        for parameter in network.parameters():
-            if parameter.ndim > 1:
-                parameter.regularizer = paddle.regularizer.L2Decay(config.weight_decay)
-    clip = paddle.nn.ClipGradByGlobalNorm(config.clip_gradient) if config.clip_gradient else None
-    parameters = network.parameters()
-    if config.momentum:
-        optimizer = paddle.optimizer.Momentum(
-            schedule, config.momentum, parameters, use_nesterov=config.nesterov, grad_clip=clip
-        )
-    else:
-        optimizer = paddle.optimizer.SGD(schedule, parameters, grad_clip=clip)
-    _create_optimizer_state(network, optimizer)
-    return optimizer
-
-
-def _create_optimizer_state(network: Network, optimizer: paddle.optimizer.Optimizer) -> None:
-    """Make the optimiser create and name its state now, by a step that changes nothing."""
-    before = checkpoints.get_state(network)
-    for parameter in network.parameters():
-        if not parameter.stop_gradient:
-            parameter.grad = paddle.zeros_like(parameter)
-            # Weights of zero, because others would decay, and the momentum would remember it.
-            parameter.set_value(parameter.grad)
-    optimizer.step()
-    optimizer.clear_grad()
-    for name, tensor in network.state_dict().items():
-        tensor.set_value(before[name])
 
 
 def _is_finite(network: paddle.nn.Layer) -> bool:

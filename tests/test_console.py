@@ -24,7 +24,7 @@ def end_of(main: str) -> "subprocess.CompletedProcess[str]":
 )
 def test_the_exit_code_and_what_is_said(main: str, code: int, said: str) -> None:
     ended = end_of(main)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", said + "\n" if said else "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", said)
 
 
 def test_a_bug_keeps_its_traceback() -> None:

@@ -151,7 +151,7 @@ def _judge(tuned: dict[str, list[Run]], same: dict[str, list[Run]]) -> list[Stat
     near = {loss: count_near_mistakes(runs) for loss, runs in tuned.items()}
     return [
         Statement(
-            "Ten outputs with cross-entropy read more digits, each loss at its best learning rate",
+            "Ten outputs with cross-entropy read more digits, each loss at the best of its learning rates",
             f"test accuracy {points(ahead(tuned))}",
             verdict(ahead(tuned)),
             (compare, cross_entropy, squared_error_of_value),
