@@ -130,9 +130,9 @@ class MultiColumnNet(nn.Layer):
     """Several `TwoConvNet` side by side, each with a view of its own of the picture; the logits are averaged.
 
     After Ciresan, Meier and Schmidhuber, "Multi-column deep neural networks for image classification" (CVPR
-    2012). In training the columns see the same images, and each has a loss of its own: with a common one they
-    would come to rely on one another, and their mistakes would be less different. Each has the name of its
-    view.
+    2012). In training the columns see the same images, and each should have a loss of its own (`columns`):
+    with a common one they would come to rely on one another, and their mistakes would be less different. Each
+    has the name of its view.
 
     Args:
         columns: how many of `app.views.VIEWS` there are, from the first on; at least two.
@@ -143,24 +143,25 @@ class MultiColumnNet(nn.Layer):
         super().__init__()
         if not 2 <= columns <= len(VIEWS):
             raise ValueError(f"columns must be 2 to {len(VIEWS)}, not {columns}")
-        for view in VIEWS[:columns]:
-            self.add_sublayer(view, TwoConvNet(**choices))
-        self.architecture = {"columns": columns, **self._sub_layers[VIEWS[0]].architecture}
+        networks = [TwoConvNet(**choices) for _ in range(columns)]
+        for view, network in zip(VIEWS, networks):
+            self.add_sublayer(view, network)
+        self.architecture = {"columns": columns, **networks[0].architecture}
         """The arguments, as plain JSON values."""
 
     @property
     def filters(self) -> NDArray[np.float32]:
         """The weights of all first layers as pictures, float32 [columns * C, k, k]."""
-        return np.concatenate([column.filters for column in self._sub_layers.values()])
+        return np.concatenate([column.filters for column in self.children()])
+
+    def columns(self, images: paddle.Tensor) -> list[paddle.Tensor]:
+        """Return the logits of each column, float32 [N, outputs], of float32 [N, 1, 28, 28] pictures."""
+        return [column(see(images, view)) for view, column in self.named_children()]
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """Return the logits, float32 [N, outputs], of float32 [N, 1, 28, 28] pictures.
-
-        In training mode, those of each column, float32 [columns, N, outputs].
-        """
-        columns = self._sub_layers.items()
-        logits: paddle.Tensor = paddle.stack([column(see(images, view)) for view, column in columns])
-        return logits if self.training else logits.mean(0)
+        """Return the columns' mean logits, float32 [N, outputs], of float32 [N, 1, 28, 28] pictures."""
+        logits: paddle.Tensor = paddle.stack(self.columns(images)).mean(0)
+        return logits
 
 
 class SoftmaxRegression(nn.Layer):

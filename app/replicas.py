@@ -17,6 +17,7 @@ from paddle import nn
 from app.datasets.dataset import share_of
 from app.dropout import SeededDropout
 from app.memory import memory_of
+from app.models import MultiColumnNet
 
 Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 
@@ -50,6 +51,7 @@ class Replicas:
         ]
         for parameters in self._parameters[1:]:
             for parameter, original in zip(parameters, self._parameters[0]):
+                # No public method does; without it each step would have to copy all parameters.
                 original._share_underline_tensor_to(parameter)
         self._dropouts = [
             [layer for layer in replica.sublayers() if isinstance(layer, SeededDropout)]
@@ -110,10 +112,10 @@ class Replicas:
         for index, dropout in enumerate(self._dropouts[number]):
             # Each column drops features of its own.
             dropout.place(dropout_seed + index, first_image)
-        logits = self._networks[number](images)
+        network = self._networks[number]
         # Of a network of columns each learns as if it were alone; what is shown is their mean.
-        columns = logits if logits.ndim == 3 else [logits]
-        loss = sum(self._loss(each, labels) for each in columns) * (len(labels) / total)
+        columns = network.columns(images) if isinstance(network, MultiColumnNet) else [network(images)]
+        loss = sum(self._loss(logits, labels) for logits in columns) * (len(labels) / total)
         loss.backward()
         return loss.detach() / len(columns)
 
