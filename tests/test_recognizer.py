@@ -18,9 +18,7 @@ from app.doubt import LEAST_SCORE, LIKELY_PROBABILITY
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
 from app.models import TwoConvNet, compute_logits, to_model_input
-from app.pictures import Box, DigitImage, Guess, read_page
-from app.pictures import Candidate as Cut
-from app.pictures.parting import Way
+from app.pictures import Box, read_page
 from app.recognizer import (
     BATCH_PICTURES,
     Candidate,
@@ -30,9 +28,7 @@ from app.recognizer import (
     Recognizer,
     _doubt,
     find_checkpoint,
-    leaves_digits,
     reaches_across,
-    without_crumbs,
 )
 from app.runtime import REPOSITORY
 
@@ -167,28 +163,6 @@ def test_of_many_doubts_the_first_are_spelt_out() -> None:
     assert warning == ", ".join(["the 4 hardly looks like a digit"] * 4) + ", and 25 more of 30 are in doubt"
 
 
-def candidate(first: int, size: int, *, line: int = 0, is_part: bool = False) -> Cut:
-    box = 0, 0, size, size
-    way = Way(first, first, (), box, 0.0, is_seamed=is_part, is_part=is_part)
-    return Cut(line, way, DigitImage(np.zeros((28, 28), np.uint8), box))
-
-
-@pytest.mark.parametrize(
-    ("other", "sureness", "is_so"),
-    [
-        (candidate(1, 80), 1.0, True),
-        (candidate(0, 80, line=1), 1.0, True),
-        (candidate(1, 80), 0.9, False),
-        (candidate(1, 50), 1.0, False),
-        (candidate(1, 80, is_part=True), 1.0, False),
-        (candidate(0, 80), 1.0, False),
-    ],
-)
-def test_another_digit_is_as_large_and_looks_like_one(other: Cut, sureness: float, is_so: bool) -> None:
-    guess = Guess(0.0, (2, 1), (candidate(0, 100), other), {})
-    assert leaves_digits(guess, 0, np.array([2.0, sureness])) is is_so
-
-
 def test_ink_that_is_left_out_is_said() -> None:
     warning = _doubt([[Candidate(4, 0.99), Candidate(9, 0.01)]], [LEAST_SCORE], LEAST_SCORE, remark="rest")
     assert warning == "rest"
@@ -225,11 +199,6 @@ def test_the_edge_of_a_desk_is_warned_of(tmp_path: Path) -> None:
     (read,) = Recognizer(pretrained).read([tmp_path / "desk.png"])
     assert isinstance(read, Prediction)
     assert read.warning == "the 1 goes from side to side of the picture and may be an edge or a shadow"
-
-
-def test_lines_without_a_digit_are_dropped_beside_others_only() -> None:
-    assert without_crumbs([0, 0, 1, 2], np.array([2.0, 0.1, 0.2, 0.6])) == [0, 1, 3]
-    assert without_crumbs([0, 1], np.array([0.9, 0.1])) == [0, 1]
 
 
 @pytest.mark.parametrize(
