@@ -40,6 +40,8 @@ _LOWEST = {
 }
 
 
+DOWNSAMPLING = ("max-pool", "stride")
+PADDING = ("same", "valid")
 DATASETS = ("auto", "mnist", "strokes")
 
 UNPADDED_KERNELS = (1, 5, 9)
@@ -115,13 +117,11 @@ class TrainConfig:
     )
     channels: tuple[int, int] = _option((20, 20), "output channels of the two convolutions")
     kernel_size: int = _option(5, "side of the convolution kernels, odd")
-    downsampling: str = _option(
-        "max-pool", "how each convolution halves the picture", choices=("max-pool", "stride")
-    )
+    downsampling: str = _option("max-pool", "how each convolution halves the picture", choices=DOWNSAMPLING)
     padding: str = _option(
         "same",
         "whether each convolution keeps the picture's size, but for the halving",
-        choices=("same", "valid"),
+        choices=PADDING,
     )
     columns: int = _option(
         1,

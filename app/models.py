@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from app import runtime
-from app.config import UNPADDED_KERNELS, TrainConfig, halved_side
+from app.config import DOWNSAMPLING, PADDING, UNPADDED_KERNELS, TrainConfig, halved_side
 from app.datasets import CLASSES, SIDE
 from app.dropout import SeededDropout
 from app.views import VIEWS, see
-
-DOWNSAMPLING = ("max-pool", "stride")
-PADDING = ("same", "valid")
 
 
 def to_model_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -37,6 +37,17 @@ def test_a_stroke_between_the_lines_of_two_sides_is_no_second_line_of_the_third(
     np.testing.assert_array_equal(cleaned[:, 16:70], two[:, 16:70])
 
 
+@pytest.mark.parametrize(("at", "crossed", "found"), [(24, 2, True), (24, 1, False), (34, 2, False)])
+def test_a_line_further_inside_is_one_if_it_crosses_those_of_both_sides(
+    at: int, crossed: int, found: bool
+) -> None:
+    cell = np.zeros((100, 100), np.float32)
+    cell[:, at : at + 4] = 1
+    for row in (5, 90)[:crossed]:
+        cell[row : row + 4] = 1
+    assert (1 in without_cell_lines(np.rot90(cell, 2), 0.25)[1]) is found
+
+
 def test_the_base_of_a_digit_and_a_shadow_are_no_lines() -> None:
     two = np.zeros((120, 80), np.float32)
     cv2.polylines(two, [np.array([(6, 20), (40, 5), (70, 30), (8, 112), (72, 112)])], False, 1, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import cv2
@@ -13,6 +14,9 @@ from app.pictures.normalise import Density
 
 CELL_ZONE = 0.27
 """How far from the side of the picture the line of a table may be, as a share of the picture."""
+
+# The same where it crosses the lines of both sides beside it: a part of the next cell is in the picture.
+_NEXT_CELL = 0.3
 
 DARKER = 1.5
 """By what factor ink upon a printed line is darker than the line."""
@@ -136,12 +140,7 @@ def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[
     """Return the density without lines along its sides, and which sides these are."""
     # Each side is judged as it is at first: without the others, its lines would not reach the corners.
     turned = [np.rot90(density, turns) for turns in range(4)]
-    lines = {}
-    for turns, side in enumerate(turned):
-        is_strip = len(side) >= STRIP * side.shape[1]
-        line = find_side_line(side, low, _LONE_LINE if is_strip else criteria)
-        if line is not None:
-            lines[turns] = line
+    lines = find_side_lines(turned, low, criteria)
     # The lines of a table are alike: one that is darker, but not all along, has a digit upon it.
     usual = float(np.median([line.darkness for line in lines.values()])) if lines else 0.0
     cleaned = density
@@ -149,7 +148,7 @@ def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[
         side = turned[turns]
         # A double line is two: the outer one may be found first. What follows may be a stroke, too.
         for number in range(_MOST_LINES):
-            line = find_side_line(side, low, _LONE_LINE) if number else first
+            line = find_side_line(side, low, _LONE_LINE, CELL_ZONE) if number else first
             if line is None:
                 break
             side = erase(side, line._replace(darkness=min(line.darkness, max(line.palest, usual))))
@@ -157,15 +156,31 @@ def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[
     return cleaned, set(lines)
 
 
-def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional[SideLine]:
-    """Return the straightest line along the top of a picture; None without one."""
+def find_side_lines(turned: Sequence[Density], low: float, criteria: Criteria) -> dict[int, SideLine]:
+    """Return the lines along the sides of a picture, given how it is with each of them on top."""
+    lines: dict[int, SideLine] = {}
+    for zone in (CELL_ZONE, _NEXT_CELL):
+        found = set(lines)
+        for turns in set(range(4)) - found:
+            if zone == _NEXT_CELL and not {(turns + 1) % 4, (turns + 3) % 4} <= found:
+                continue
+            side = turned[turns]
+            is_strip = len(side) >= STRIP * side.shape[1]
+            line = find_side_line(side, low, _LONE_LINE if is_strip else criteria, zone)
+            if line is not None:
+                lines[turns] = line
+    return lines
+
+
+def find_side_line(density: Density, low: float, criteria: Criteria, zone: float) -> Optional[SideLine]:
+    """Return the straightest line along the top of a picture, within that share of it; None without one."""
     height, width = density.shape
     step = max(1, width // _ENOUGH)
-    zone = (density[: max(3, round(CELL_ZONE * height)), ::step] > low).astype(np.uint8)
-    across = step * np.arange(zone.shape[1])
+    top = (density[: max(3, round(zone * height)), ::step] > low).astype(np.uint8)
+    across = step * np.arange(top.shape[1])
     corner = max(1, round(criteria.corner * len(across)))
     gap = np.ones((1, max(1, round(criteria.gap * len(across)))), np.uint8)
-    columns = cv2.morphologyEx(zone.max(axis=0, keepdims=True), cv2.MORPH_CLOSE, gap)
+    columns = cv2.morphologyEx(top.max(axis=0, keepdims=True), cv2.MORPH_CLOSE, gap)
     if columns.mean() <= _INSIDE:
         return None
     best, found, edge_rows = (math.inf, 0.0), None, 0
@@ -173,7 +188,7 @@ def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional
     for slope in sorted(_SLOPES, key=abs):
         # Each column is moved so that a line of this slope is level; beyond the picture, lines may go on.
         shear = np.array([[1, 0, 0], [slope * step, 1, -slope * width / 2]])
-        level = cv2.warpAffine(zone, shear, zone.shape[::-1], flags=_MOVE, borderValue=1)
+        level = cv2.warpAffine(top, shear, top.shape[::-1], flags=_MOVE, borderValue=1)
         is_dashed = level.mean(axis=1) > _DASHES
         level = cv2.morphologyEx(level, cv2.MORPH_CLOSE, gap)
         reaches = level[:, :corner].any(axis=1) & level[:, -corner:].any(axis=1)
@@ -185,7 +200,7 @@ def find_side_line(density: Density, low: float, criteria: Criteria) -> Optional
         first, last = (above[-1] + 1 if len(above) else 0), row + below[0] if len(below) else height
         # Half a picture that is dark to its side is no line: it goes on below.
         place = row + slope * (across - width / 2)
-        seen = level[row] & (place >= 0) & (place < len(zone))
+        seen = level[row] & (place >= 0) & (place < len(top))
         goes_on = (seen & level[last : last + max(_BELOW, last - first)]).sum(axis=1)
         if goes_on.size and goes_on.min() > criteria.upon * seen.sum():
             continue
