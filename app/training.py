@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, Optional, Union
@@ -44,6 +44,7 @@ from app.files import locked, make_directory, write_atomically, write_json
 from app.losses import loss_for
 from app.models import Network, build_network, compute_logits
 from app.optimizer import build_optimizer, build_schedule
+from app.progress import Progress
 from app.replicas import Replicas
 from app.report import Report, write_report
 from app.report.findings import Findings, examine
@@ -78,54 +79,9 @@ class TrainingStoppedError(Exception):
         self.exit_code = 128 + signal_number
 
 
-@dataclass
-class Progress:
-    """How far a run has come: with the parameters and the optimiser's state, all that a resume needs."""
-
-    epoch: int = 0
-    """Epochs completed."""
-
-    batch: int = 0
-    """Batches done of the epoch under way."""
-
-    loss_total: float = 0.0
-    """Sum of the loss over the images of the epoch under way."""
-
-    seconds: float = 0.0
-    """Time spent on the epoch under way."""
-
-    best: Optional[dict[str, Any]] = None
-    """The record of the best epoch so far by validation accuracy, then validation loss."""
-
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    def check(self, epochs: int, batches: int) -> None:
-        """Raise ValueError or TypeError unless a run of so many epochs and batches can have come so far."""
-        whole_numbers = type(self.epoch) is int and type(self.batch) is int
-        records = [*self.history, *([] if self.best is None else [self.best])]
-        if not (whole_numbers and 0 <= self.epoch <= epochs and 0 <= self.batch < batches):
-            raise ValueError("no such epoch or batch")
-        if [record["epoch"] for record in self.history] != list(range(1, self.epoch + 1)):
-            raise ValueError("not a record for each epoch")
-        if not all(set(record) == set(_METRICS) for record in records):
-            raise ValueError("other metrics")
-        float(self.loss_total), float(self.seconds)
-
-
 # What each thread gets of a batch at least, where the threads are not given: the default network is slower
 # with two shares of 32 than with one of 64, and faster with two of 64 than with one of 128.
 _LEAST_SHARE = 40
-
-_METRICS = (
-    "epoch",
-    "train_loss",
-    "validation_loss",
-    "validation_accuracy",
-    "least_score",
-    "learning_rate",
-    "seconds",
-    "images_per_second",
-)
 
 
 def new_run_dir(preset: str) -> Path:
