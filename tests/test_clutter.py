@@ -196,3 +196,11 @@ def test_thin_lines_at_both_sides_of_a_digit_are_no_ones(
     assert len(find_bars(pieces, picture.shape)) == count
     if count and not is_turned:
         assert [len(line) for line in lay_out(picture).lines] == [1]
+
+
+@pytest.mark.parametrize(("shade", "count"), [(255, 2), (150, 1)])
+def test_a_pale_stroke_along_the_frame_is_no_one(shade: int, count: int) -> None:
+    picture = np.zeros((120, 120), np.uint8)
+    write_four(picture, 30, 30, 60, 6)
+    cv2.line(picture, (113, 35), (113, 90), shade, 6)
+    assert [len(line) for line in lay_out(picture).lines] == [count]

@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.choice import pick_one
 from app.datasets import Digits
 from app.datasets.strokes import make_strokes
 from app.pictures import is_for_one, read_page
-from app.recognizer import Prediction, Recognizer, pick_one
+from app.recognizer import Prediction, Recognizer
 from app.runtime import REPOSITORY
 from tests.paper import squared_paper
 from tests.photos import make_blank

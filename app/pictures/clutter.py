@@ -32,6 +32,9 @@ _ALONG_FRAME = 0.8
 _BAR, _OVERSHOOT = 1.3, 0.05
 _THIN_BAR, _CELL = 0.75, 1.4
 
+# What lies along the frame is no digit if it is paler than this share of the digit.
+_PALE_BAR = 0.65
+
 # What is left of such a line, or a hair, is thinner than the first share of the digit's stroke, and apart by
 # the second of its height. Its middle is so near to a side of the picture, and an end to the top or bottom.
 _THIN_REST, _NEAR_REST = 0.5, 0.1
@@ -93,6 +96,7 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
             piece.touches
             or not is_as_tall
             or piece.width < least * main.width
+            or piece.darkness < _PALE_BAR * main.darkness
             or is_beyond(piece, main, shape)
         ):
             return True
