@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.pictures.clutter import find_bars, find_edges
+from app.pictures.clutter import find_bars, find_edges, find_rings
 from app.pictures.opening import SMALL
 from app.pictures.pieces import find_pieces
 from tests.layouts import boxes_of, lay_out, write_four
@@ -80,7 +80,7 @@ def test_what_is_left_of_the_line_of_a_cell_is_thin_and_goes_on_beyond_the_digit
     ends: tuple[int, int], pen: int, across: int, count: int
 ) -> None:
     picture = np.zeros((200, across), np.uint8)
-    write_four(picture, 80, 45, 100, 10)
+    cv2.line(picture, (110, 45), (100, 145), 255, 10)
     cv2.line(picture, (32, ends[0]), (34, ends[1]), 255, pen)
     assert sum(map(len, lay_out(picture).lines)) == count
 
@@ -204,3 +204,28 @@ def test_a_pale_stroke_along_the_frame_is_no_one(shade: int, count: int) -> None
     write_four(picture, 30, 30, 60, 6)
     cv2.line(picture, (113, 35), (113, 90), shade, 6)
     assert [len(line) for line in lay_out(picture).lines] == [count]
+
+
+@pytest.mark.parametrize(
+    ("apart", "size", "last", "count"),
+    [
+        (50, 14, 380, 8),
+        (90, 14, 380, 0),
+        (40, 14, 380, 0),
+        (30, 8, 260, 8),
+        (30, 8, 210, 0),
+        (90, 60, 390, 0),
+    ],
+    ids=["rings", "few", "dashes", "a long row", "a short row", "as large as digits"],
+)
+def test_a_long_row_of_small_pieces_is_that_of_a_pads_rings(
+    apart: int, size: int, last: int, count: int
+) -> None:
+    picture = np.zeros((400, 400), np.uint8)
+    write_four(picture, 150, 150, 160, 10)
+    for left in range(20, last, apart):
+        cv2.ellipse(picture, (left, 60), (size // 3, size), 0, 0, 360, 255, 3)
+    _, pieces = find_pieces(picture > 0, (picture / 255).astype(np.float32))
+    assert len(find_rings(pieces)) == count
+    if count:
+        assert boxes_of(lay_out(picture)) == [[(145, 145, 284, 316)]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from app.pictures.opening import SMALL
 from app.pictures.pieces import Box, Piece, gap
 
@@ -48,6 +50,13 @@ _HAIR = 60
 # least: two are ones. A line in one piece takes so much of it.
 _TALL, _OUT_OF_LINE, _END, _UNBROKEN, _PIECES = 5, 0.01, 0.02, 0.85, 3
 _WHOLE = 0.85
+
+
+# The rings of a pad are smaller than this share of the digit, in a row so many times as long as it, and so
+# many at least, of at most so many small pieces. Their sizes differ by the factor, they are out of line by
+# that share of their size, and their middles so many sizes apart.
+_SMALL_RING, _LONG_ROW, _LEAST_RINGS, _MOST_RINGS = 0.5, 1.2, 5, 40
+_RING_ALIKE, _RING_ASIDE, _RINGS_APART = 1.6, 0.4, 1.3
 
 
 def is_no_stroke(piece: Piece, shape: tuple[int, ...], thickest: float) -> bool:
@@ -241,6 +250,38 @@ def broken_line(bars: list[tuple[Piece, Box]], height: int) -> list[Piece]:
             if len(own) >= _PIECES and is_across and drawn > _UNBROKEN * height:
                 return [other for other, _ in own]
     return []
+
+
+def find_rings(pieces: list[Piece]) -> list[Piece]:
+    """Return the small pieces in a straight row longer than a digit: the rings or holes of a pad.
+
+    They are alike, and further apart than the dashes of a pen that skips.
+    """
+    digit = next((piece for piece in pieces[:_MOST_RODS] if piece.is_bent), None)
+    if digit is None:
+        return []
+    small = [piece for piece in pieces if piece.side < _SMALL_RING * digit.side][:_MOST_RINGS]
+    if not small:
+        return []
+    usual = float(np.median([piece.side for piece in small[: 2 * _LEAST_RINGS]]))
+    alike = [piece for piece in small if usual / _RING_ALIKE < piece.side < _RING_ALIKE * usual]
+    if len(alike) < _LEAST_RINGS:
+        return []
+    boxes = np.array([piece.box for piece in alike], np.float64)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    # Through each pair of them goes a line; that row is looked at which has the most.
+    first, last = np.triu_indices(len(alike), 1)
+    ways = centres[last] - centres[first]
+    ways /= np.maximum(1.0, np.hypot(*ways.T))[:, np.newaxis]
+    across, down = np.moveaxis(centres[np.newaxis] - centres[first, np.newaxis], -1, 0)
+    aside = np.abs(across * ways[:, 1:] - down * ways[:, :1])
+    are_in_row = aside <= _RING_ASIDE * usual
+    row = int(np.argmax(are_in_row.sum(axis=1)))
+    places = np.sort((centres @ ways[row])[are_in_row[row]])
+    is_long = len(places) >= _LEAST_RINGS and places[-1] - places[0] > _LONG_ROW * digit.side
+    if not is_long or np.median(np.diff(places)) < _RINGS_APART * usual:
+        return []
+    return [piece for piece, is_so in zip(alike, are_in_row[row]) if is_so]
 
 
 def find_underlines(pieces: list[Piece]) -> list[Piece]:

@@ -13,6 +13,7 @@ from app.pictures.boxes import around_digits, enclosing, find_corners, find_dash
 from app.pictures.clutter import (
     find_bars,
     find_edges,
+    find_rings,
     find_rods,
     find_underlines,
     is_beside_frame,
@@ -46,6 +47,10 @@ _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 
 # A line of print is of so many pieces at least.
 _LETTERS = 5
+
+# A straight stroke beside a bent one is as wide and as dark, to within these factors, and has such a share of
+# its height at least.
+_AS_WIDE, _AS_DARK, _SMALLEST_ONE = 1.8, 1.6, 0.6
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -104,7 +109,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         if piece in boxes or piece in dashes or is_no_stroke(piece, labels.shape, thickest)
     )
     dropped = {*boxes, *dashes, *find_underlines(pieces), *find_rods(pieces, labels.shape)}
-    dropped.update(find_edges(pieces, labels.shape), find_bars(pieces, labels.shape))
+    dropped.update(find_edges(pieces, labels.shape), find_bars(pieces, labels.shape), find_rings(pieces))
     boxes += [join(dashes)] if dashes else []
     pieces = [piece for piece in pieces if piece not in dropped]
     if not pieces:
@@ -265,11 +270,7 @@ def is_one_stroke(upper: Piece, lower: Piece) -> bool:
 def drop_strangers(groups: list[Piece]) -> list[Piece]:
     """Return the groups that one hand may have written: about as broad, as dark, and not far apart."""
     main = max(groups, key=lambda group: group.length)
-    kept = [
-        group
-        for group in groups
-        if 0.3 < group.width / main.width < 3 and group.darkness > 0.4 * main.darkness
-    ]
+    kept = [group for group in groups if is_alike(group, main)]
     near = added = {main}
     while added:
         added = {
@@ -279,6 +280,19 @@ def drop_strangers(groups: list[Piece]) -> list[Piece]:
         }
         near = near | added
     return [group for group in kept if group in near]
+
+
+def is_alike(group: Piece, main: Piece) -> bool:
+    """Whether one hand may have written two groups.
+
+    A straight one is more like a bent one then, as ones are like other digits: it may as well be a line of
+    the paper, a crack or the edge of something.
+    """
+    width, darkness = group.width / main.width, group.darkness / main.darkness
+    if group.is_bent or not main.is_bent:
+        return 0.3 < width < 3 and darkness > 0.4
+    is_as_wide, is_as_dark = 1 / _AS_WIDE < width < _AS_WIDE, 1 / _AS_DARK < darkness < _AS_DARK
+    return is_as_wide and is_as_dark and group.height > _SMALLEST_ONE * main.height
 
 
 def to_lines(groups: list[Piece]) -> list[list[Piece]]:
