@@ -37,14 +37,19 @@ def test_a_stroke_between_the_lines_of_two_sides_is_no_second_line_of_the_third(
     np.testing.assert_array_equal(cleaned[:, 16:70], two[:, 16:70])
 
 
-@pytest.mark.parametrize(("at", "crossed", "found"), [(24, 2, True), (24, 1, False), (34, 2, False)])
-def test_a_line_further_inside_is_one_if_it_crosses_those_of_both_sides(
-    at: int, crossed: int, found: bool
+@pytest.mark.parametrize(
+    ("at", "crossed", "written", "found"),
+    [(24, 2, 0, True), (24, 1, 0, False), (34, 2, 0, False), (24, 2, 1, False)],
+    ids=["the next cell's", "one side", "too far", "a digit beyond"],
+)
+def test_a_line_further_inside_is_one_with_lines_on_both_sides_and_nothing_beyond(
+    at: int, crossed: int, written: int, found: bool
 ) -> None:
     cell = np.zeros((100, 100), np.float32)
     cell[:, at : at + 4] = 1
     for row in (5, 90)[:crossed]:
         cell[row : row + 4] = 1
+    cell[35:65, 8:12] = written
     assert (1 in without_cell_lines(np.rot90(cell, 2), 0.25)[1]) is found
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from app.pictures.clutter import find_bars, find_edges, find_rings
+from app.pictures.layout import find_layout
 from app.pictures.opening import SMALL
 from app.pictures.pieces import find_pieces
 from tests.layouts import boxes_of, lay_out, write_four
@@ -198,34 +199,34 @@ def test_thin_lines_at_both_sides_of_a_digit_are_no_ones(
         assert [len(line) for line in lay_out(picture).lines] == [1]
 
 
-@pytest.mark.parametrize(("shade", "count"), [(255, 2), (150, 1)])
-def test_a_pale_stroke_along_the_frame_is_no_one(shade: int, count: int) -> None:
-    picture = np.zeros((120, 120), np.uint8)
-    write_four(picture, 30, 30, 60, 6)
-    cv2.line(picture, (113, 35), (113, 90), shade, 6)
-    assert [len(line) for line in lay_out(picture).lines] == [count]
+@pytest.mark.parametrize(
+    ("shade", "across", "count"),
+    [(255, 120, 2), (115, 120, 1), (115, 240, 2)],
+    ids=["dark", "pale", "a number"],
+)
+def test_a_pale_stroke_along_the_frame_of_a_cell_is_no_one(shade: int, across: int, count: int) -> None:
+    picture = np.zeros((120, across), np.uint8)
+    write_four(picture, across - 90, 30, 60, 6)
+    cv2.line(picture, (across - 7, 35), (across - 7, 90), shade, 6)
+    layout = find_layout(picture > 60, (picture / 240).astype(np.float32), 0.15)
+    assert [len(line) for line in layout.lines] == [count]
 
 
 @pytest.mark.parametrize(
     ("apart", "size", "last", "count"),
-    [
-        (50, 14, 380, 8),
-        (90, 14, 380, 0),
-        (40, 14, 380, 0),
-        (30, 8, 260, 8),
-        (30, 8, 210, 0),
-        (90, 60, 390, 0),
-    ],
-    ids=["rings", "few", "dashes", "a long row", "a short row", "as large as digits"],
+    [(50, 14, 390, 8), (100, 14, 390, 0), (40, 14, 390, 0), (50, 14, 250, 0), (90, 30, 390, 0)],
+    ids=["rings", "few", "dashes", "a short row", "large"],
 )
 def test_a_long_row_of_small_pieces_is_that_of_a_pads_rings(
     apart: int, size: int, last: int, count: int
 ) -> None:
     picture = np.zeros((400, 400), np.uint8)
-    write_four(picture, 150, 150, 160, 10)
+    write_four(picture, 150, 150, 130, 10)
+    alone = boxes_of(lay_out(picture))
     for left in range(20, last, apart):
         cv2.ellipse(picture, (left, 60), (size // 3, size), 0, 0, 360, 255, 3)
     _, pieces = find_pieces(picture > 0, (picture / 255).astype(np.float32))
-    assert len(find_rings(pieces)) == count
+    assert len(find_rings(pieces, picture.shape)) == count
+    assert len(find_rings(pieces, (300, 300))) == 0
     if count:
-        assert boxes_of(lay_out(picture)) == [[(145, 145, 284, 316)]]
+        assert boxes_of(lay_out(picture)) == alone

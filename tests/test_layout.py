@@ -109,19 +109,19 @@ def test_a_one_with_a_gap_is_one(gap: int, aside: int, beside: bool, count: int)
 @pytest.mark.parametrize(
     ("pen", "shade", "height", "count"),
     [
-        (10, 255, 100, 2),
-        (7, 200, 75, 2),
-        (4, 255, 100, 1),
-        (24, 255, 100, 1),
-        (10, 140, 100, 1),
-        (10, 255, 50, 1),
+        (14, 255, 100, 2),
+        (8, 165, 100, 2),
+        (30, 255, 100, 2),
+        (14, 255, 50, 2),
+        (3, 140, 100, 1),
+        (30, 140, 100, 1),
     ],
-    ids=["a one", "a fainter one", "thin", "broad", "pale", "short"],
+    ids=["like it", "thinner", "broader", "shorter", "thin and pale", "broad and pale"],
 )
 def test_a_straight_stroke_beside_a_bent_one_is_a_one_if_it_is_like_it(
     pen: int, shade: int, height: int, count: int
 ) -> None:
     picture = np.zeros((400, 400), np.uint8)
-    write_four(picture, 100, 150, 100, 10)
+    write_four(picture, 100, 150, 100, 14)
     cv2.line(picture, (230, 250 - height), (228, 250), shade, pen)
     assert sum(map(len, lay_out(picture).lines)) == count

@@ -15,8 +15,9 @@ from app.pictures.normalise import Density
 CELL_ZONE = 0.27
 """How far from the side of the picture the line of a table may be, as a share of the picture."""
 
-# The same where it crosses the lines of both sides beside it: a part of the next cell is in the picture.
-_NEXT_CELL = 0.3
+# The same where there are lines along both sides beside it, and of what is beyond it, where the next cell
+# begins, only so large a share is ink.
+_NEXT_CELL, _BLANK = 0.3, 0.02
 
 DARKER = 1.5
 """By what factor ink upon a printed line is darker than the line."""
@@ -101,10 +102,10 @@ def without_cell_lines(density: Density, low: float) -> tuple[Density, set[int]]
 
     The sides are numbered clockwise from the top, 0.
 
-    Such a line runs from side to side in the outer quarter of the picture; what is beyond it, and not darker,
-    is not of the cell. The bar of a seven does so, too, where the picture ends at the ink; but then the rest
-    of the digit touches other sides, and all is kept. So it is if next to nothing is left within four sides:
-    a zero may be rectangular.
+    Such a line runs from side to side in the outer quarter of the picture, or a little further inside with
+    blank paper beyond; what is beyond it, and not darker, is not of the cell. The bar of a seven does so,
+    too, where the picture ends at the ink; but then the rest of the digit touches other sides, and all is
+    kept. So it is if next to nothing is left within four sides: a zero may be rectangular.
 
     Args:
         density: float32 [height, width], 0 for paper, 1 for full ink.
@@ -158,18 +159,22 @@ def erase_side_lines(density: Density, low: float, criteria: Criteria) -> tuple[
 
 def find_side_lines(turned: Sequence[Density], low: float, criteria: Criteria) -> dict[int, SideLine]:
     """Return the lines along the sides of a picture, given how it is with each of them on top."""
-    lines: dict[int, SideLine] = {}
-    for zone in (CELL_ZONE, _NEXT_CELL):
-        found = set(lines)
-        for turns in set(range(4)) - found:
-            if zone == _NEXT_CELL and not {(turns + 1) % 4, (turns + 3) % 4} <= found:
-                continue
-            side = turned[turns]
-            is_strip = len(side) >= STRIP * side.shape[1]
-            line = find_side_line(side, low, _LONE_LINE if is_strip else criteria, zone)
-            if line is not None:
+    criteria_of = [_LONE_LINE if len(side) >= STRIP * side.shape[1] else criteria for side in turned]
+    near = [find_side_line(side, low, own, CELL_ZONE) for side, own in zip(turned, criteria_of)]
+    lines = {turns: line for turns, line in enumerate(near) if line is not None}
+    for turns, side in enumerate(turned):
+        if near[turns] is None and near[turns - 1] is not None and near[turns - 3] is not None:
+            line = find_side_line(side, low, criteria_of[turns], _NEXT_CELL)
+            if line is not None and is_blank_beyond(line, side, low):
                 lines[turns] = line
     return lines
+
+
+def is_blank_beyond(line: SideLine, density: Density, low: float) -> bool:
+    """Whether above the middle of a line along the top of a picture there is nothing written."""
+    width = density.shape[1]
+    beyond = density[: max(0, int(line.where.sum(axis=0).min()) - line.thickness), width // 4 : -(width // 4)]
+    return beyond.size > 0 and bool((beyond > low).mean() < _BLANK)
 
 
 def find_side_line(density: Density, low: float, criteria: Criteria, zone: float) -> Optional[SideLine]:

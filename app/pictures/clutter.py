@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.pictures.opening import SMALL
-from app.pictures.pieces import Box, Piece, gap
+from app.pictures.pieces import Box, Piece, gap, is_within
 
 # How many times as long as broad a stroke under a digit is at least, and as long as the digit is wide, if it
 # underlines it; and how many of the longest strokes may be such digits.
@@ -34,8 +34,8 @@ _ALONG_FRAME = 0.8
 _BAR, _OVERSHOOT = 1.3, 0.05
 _THIN_BAR, _CELL = 0.75, 1.4
 
-# What lies along the frame is no digit if it is paler than this share of the digit.
-_PALE_BAR = 0.65
+# What lies along the frame of a cell is no digit if it is paler than this share of the digit.
+_PALE_BAR = 0.5
 
 # What is left of such a line, or a hair, is thinner than the first share of the digit's stroke, and apart by
 # the second of its height. Its middle is so near to a side of the picture, and an end to the top or bottom.
@@ -51,11 +51,10 @@ _HAIR = 60
 _TALL, _OUT_OF_LINE, _END, _UNBROKEN, _PIECES = 5, 0.01, 0.02, 0.85, 3
 _WHOLE = 0.85
 
-
-# The rings of a pad are smaller than this share of the digit, in a row so many times as long as it, and so
-# many at least, of at most so many small pieces. Their sizes differ by the factor, they are out of line by
-# that share of their size, and their middles so many sizes apart.
-_SMALL_RING, _LONG_ROW, _LEAST_RINGS, _MOST_RINGS = 0.5, 1.2, 5, 40
+# The rings of a pad are smaller than this share of the longest bent piece, in a row so many times as long as
+# it, and so many at least, of at most so many small pieces. Their sizes differ by the factor, they are out of
+# line by that share of their size, and their middles so many sizes apart.
+_SMALL_RING, _LONG_ROW, _LEAST_RINGS, _MOST_RINGS = 0.3, 1.8, 5, 40
 _RING_ALIKE, _RING_ASIDE, _RINGS_APART = 1.6, 0.4, 1.3
 
 
@@ -105,7 +104,7 @@ def is_clutter(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
             piece.touches
             or not is_as_tall
             or piece.width < least * main.width
-            or piece.darkness < _PALE_BAR * main.darkness
+            or (piece.darkness < _PALE_BAR * main.darkness and shape[1] < _CELL * shape[0])
             or is_beyond(piece, main, shape)
         ):
             return True
@@ -252,15 +251,16 @@ def broken_line(bars: list[tuple[Piece, Box]], height: int) -> list[Piece]:
     return []
 
 
-def find_rings(pieces: list[Piece]) -> list[Piece]:
-    """Return the small pieces in a straight row longer than a digit: the rings or holes of a pad.
+def find_rings(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
+    """Return the small alike pieces in a long straight row in a picture that is not small: a pad's rings.
 
-    They are alike, and further apart than the dashes of a pen that skips.
+    They are apart from one another, and in nothing that is drawn around them.
     """
     digit = next((piece for piece in pieces[:_MOST_RODS] if piece.is_bent), None)
-    if digit is None:
+    if digit is None or max(shape) <= SMALL:
         return []
     small = [piece for piece in pieces if piece.side < _SMALL_RING * digit.side][:_MOST_RINGS]
+    small = [piece for piece in small if not any(is_within(piece, outer) for outer in pieces[:_MOST_RODS])]
     if not small:
         return []
     usual = float(np.median([piece.side for piece in small[: 2 * _LEAST_RINGS]]))

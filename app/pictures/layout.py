@@ -48,9 +48,10 @@ _SCATTERED, _WIDEST_SCATTERED = 2.2, 1.6
 # A line of print is of so many pieces at least.
 _LETTERS = 5
 
-# A straight stroke beside a bent one is as wide and as dark, to within these factors, and has such a share of
-# its height at least.
-_AS_WIDE, _AS_DARK, _SMALLEST_ONE = 1.8, 1.6, 0.6
+# A one beside other digits is between these in width and in darkness, as shares of theirs, and so tall, but
+# for one of the three; and never paler than the last.
+_THIN_ONE, _BROAD_ONE, _PALE_ONE, _DARK_ONE, _SHORT_ONE = 0.45, 1.9, 0.6, 1.6, 0.6
+_PALEST_ONE = 0.45
 
 # Digits further apart than this, in heights of the largest, are not of one number.
 _FAR = 2.5
@@ -109,7 +110,8 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         if piece in boxes or piece in dashes or is_no_stroke(piece, labels.shape, thickest)
     )
     dropped = {*boxes, *dashes, *find_underlines(pieces), *find_rods(pieces, labels.shape)}
-    dropped.update(find_edges(pieces, labels.shape), find_bars(pieces, labels.shape), find_rings(pieces))
+    dropped.update(find_edges(pieces, labels.shape), find_bars(pieces, labels.shape))
+    dropped.update(find_rings([piece for piece in pieces if piece not in boxes], labels.shape))
     boxes += [join(dashes)] if dashes else []
     pieces = [piece for piece in pieces if piece not in dropped]
     if not pieces:
@@ -270,7 +272,7 @@ def is_one_stroke(upper: Piece, lower: Piece) -> bool:
 def drop_strangers(groups: list[Piece]) -> list[Piece]:
     """Return the groups that one hand may have written: about as broad, as dark, and not far apart."""
     main = max(groups, key=lambda group: group.length)
-    kept = [group for group in groups if is_alike(group, main)]
+    kept = [group for group in groups if may_be_of_one_hand(group, main)]
     near = added = {main}
     while added:
         added = {
@@ -282,17 +284,23 @@ def drop_strangers(groups: list[Piece]) -> list[Piece]:
     return [group for group in kept if group in near]
 
 
-def is_alike(group: Piece, main: Piece) -> bool:
-    """Whether one hand may have written two groups.
+def may_be_of_one_hand(group: Piece, main: Piece) -> bool:
+    """Whether one hand may have written two groups: about as broad and as dark.
 
-    A straight one is more like a bent one then, as ones are like other digits: it may as well be a line of
-    the paper, a crack or the edge of something.
+    A straight one beside a bent one may as well be a crack or the edge of something. It is no one if two of
+    three things are unlike: its width, its darkness and its height; or if it is pale.
     """
     width, darkness = group.width / main.width, group.darkness / main.darkness
+    if not (0.3 < width < 3 and darkness > 0.4):
+        return False
     if group.is_bent or not main.is_bent:
-        return 0.3 < width < 3 and darkness > 0.4
-    is_as_wide, is_as_dark = 1 / _AS_WIDE < width < _AS_WIDE, 1 / _AS_DARK < darkness < _AS_DARK
-    return is_as_wide and is_as_dark and group.height > _SMALLEST_ONE * main.height
+        return True
+    is_unlike = (
+        not _THIN_ONE < width < _BROAD_ONE,
+        not _PALE_ONE < darkness < _DARK_ONE,
+        group.height < _SHORT_ONE * main.height,
+    )
+    return darkness > _PALEST_ONE and sum(is_unlike) < 2
 
 
 def to_lines(groups: list[Piece]) -> list[list[Piece]]:
