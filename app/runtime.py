@@ -320,12 +320,14 @@ class StopRequest:
 
     def _note(self, number: int, _frame: Optional[FrameType]) -> None:
         self.signal_number = number
-        self._restore()
         if number == getattr(signal, "SIGHUP", None):
             # The end of a terminal is told twice, by the shell and by the system, and means the same.
             signal.signal(number, signal.SIG_IGN)
+            self._previous.pop(number, None)
+        self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._previous.items():
+        # Another signal may come in the midst of this.
+        previous, self._previous = self._previous, {}
+        for number, handler in previous.items():
             signal.signal(number, handler)
-        self._previous.clear()
