@@ -138,7 +138,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     The architecture follows from the parameters' names and shapes, but for the way in which the network
     halves the picture: that is in the JSON beside the file. Without JSON, the plain network of the tutorial
-    pools; any other is refused. Nothing in the file is executed.
+    pools, and any other of two convolutions is refused. Nothing in the file is executed.
 
     Raises:
         CheckpointError: the file is missing, damaged, hostile, or not of a network of this program.

@@ -58,6 +58,7 @@ def write_figure(path: Path, png: bytes) -> None:
 def expect_figure_or_nothing(path: Path) -> None:
     """Raise a `FileError` if there is something else at `path` than a figure of this program."""
     try:
+        expect_file(path, FileError)
         with path.open("rb") as file:
             is_figure = f"Software\0{SOFTWARE}".encode() in file.read(_TEXTS)
     except FileNotFoundError:

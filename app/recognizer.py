@@ -358,7 +358,8 @@ def _finished_at(run: Path) -> str:
             return ""
         metadata = json.loads(path.read_bytes())
         config, metrics = metadata.get("config") or {}, metadata.get("metrics") or {}
-        is_trial = config.get("limit_train_batches") or (metrics.get("validation_accuracy") or 1) < _LEARNED
+        accuracy = metrics.get("validation_accuracy")
+        is_trial = config.get("limit_train_batches") or (accuracy is not None and accuracy < _LEARNED)
         created = metadata["created"] if metadata["finished"] is True and not is_trial else ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""

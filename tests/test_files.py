@@ -43,6 +43,12 @@ def test_a_figure_takes_the_place_of_another_and_of_nothing_else(tmp_path):
     assert photo.read_bytes() == b"a person's own"
 
 
+def test_a_pipe_in_the_place_of_a_figure_is_not_waited_for(tmp_path, make_pipe):
+    make_pipe(tmp_path / "pipe.png")
+    with pytest.raises(FileError, match="a device or a pipe"):
+        write_figure(tmp_path / "pipe.png", b"")
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileError, match="gone"):
         write_atomically(tmp_path / "gone" / "file", b"")

@@ -1,4 +1,4 @@
-"""Tell what is no digit: the lines of a table, underlines, pens, and what lies along the frame."""
+"""Tell what is no digit: the lines of a table, underlines, pens, rings, and what lies along the frame."""
 
 from __future__ import annotations
 
