@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.pictures.lines import find_level_lines, remove_lines
+from tests.paper import squared_paper
 
 LOW = 0.25
 
@@ -154,6 +155,20 @@ def test_a_ruled_line_that_a_digit_covers_and_a_margin_cuts_is_no_ink() -> None:
     cleaned = without_lines(picture)
     assert cleaned[430:470, 620:].max() < LOW
     assert min(cleaned[y, x] for x, y in three) > 0.5
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.08])
+def test_a_margin_darker_than_the_squares_is_no_ink_though_a_digit_touches_it(slope: float) -> None:
+    picture = squared_paper((400, 300), 25, slope, 110, 2)
+    cv2.line(picture, (135, 0), (round(135 - 300 * slope), 299), 210, 2)
+    cv2.ellipse(picture, (135, 150), (25, 40), 0, 0, 360, 255, 5)
+    cleaned = without_lines(picture)
+    assert cleaned[10:100, 60:340].max() < LOW
+    assert cleaned[200:290, 60:340].max() < LOW
+    ring = [
+        (round(135 + 25 * np.cos(angle)), round(150 + 40 * np.sin(angle))) for angle in np.arange(0, 6.3, 0.4)
+    ]
+    assert min(cleaned[y, x] for x, y in ring) > 0.5
 
 
 def test_the_waist_of_an_eight_beside_ruled_lines_that_slope_otherwise_is_ink() -> None:

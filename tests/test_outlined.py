@@ -88,7 +88,7 @@ def test_digits_with_a_loop_in_a_ring_are_no_outlines() -> None:
 
 
 def test_outlined_digits_are_read(tmp_path: Path) -> None:
-    images, labels = make_strokes(40, seed=24)
+    images, labels = make_strokes(20, seed=24)
     pictures = []
     for image in images:
         large = cv2.GaussianBlur(cv2.resize(image, (420, 420), interpolation=cv2.INTER_CUBIC), (0, 0), 5)

@@ -31,6 +31,22 @@ def test_in_light_that_falls_off_in_a_curve_all_of_a_digit_is_found(side: int) -
     assert abs(bottom - top - height - pen) <= 0.06 * side
 
 
+@pytest.mark.parametrize("is_shaded", [False, True])
+def test_in_light_that_falls_off_in_a_curve_no_more_is_searched_unless_there_may_be_a_shadow(
+    is_shaded: bool,
+) -> None:
+    y, x = np.indices((500, 700)) / 700
+    light = 1 - 0.6 * (x**2 + y**2)
+    if is_shaded:
+        light[:, 500:620] *= 0.6
+    ink = cv2.polylines(np.zeros((500, 700)), ZIGZAG, False, 0.7, 6)
+    pixels = (230 * light * (1 - ink)).round().astype(np.uint8)[..., np.newaxis]
+    found = search_polarities(Picture(pixels, (700, 500)))
+    assert all(one.ink.is_even for one in found) is not is_shaded
+    best = max(found, key=lambda one: one.likelihood)
+    np.testing.assert_allclose(best.layout.whole.box, (127, 97, 204, 204), atol=4)
+
+
 @pytest.mark.parametrize("light_on_dark", [False, True])
 def test_where_paper_is_even_in_one_polarity_the_other_is_less_likely(light_on_dark: bool) -> None:
     # A blurred one from the top to the bottom, and paper at both sides.

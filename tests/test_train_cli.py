@@ -108,9 +108,18 @@ def hear_hangup() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory, number):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, digits_directory):
+    """Return the options of a run, and the parameters it ended with, uninterrupted."""
+    folder = tmp_path_factory.mktemp("whole")
     options = [*QUICK, "--epochs", 20, "--data-dir", digits_directory]
+    assert run(folder, *options, "--run-dir", "run").returncode == 0
+    return options, load_state(folder / "run" / "last.pdparams")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, whole, number):
+    options, parameters = whole
     with subprocess.Popen(
         command(*options, "--run-dir", "parts"),
         cwd=tmp_path,
@@ -132,9 +141,8 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, digits_directory
     again = run(tmp_path, "--resume", "parts")
     assert "nothing is left to train, the run is evaluated again\n" in again.stdout
     assert "looked at once" not in again.stdout
-    assert run(tmp_path, *options, "--run-dir", "whole").returncode == 0
-    parts, whole = (load_state(tmp_path / name / "last.pdparams") for name in ("parts", "whole"))
-    assert all((parts[name] == whole[name]).all() for name in whole)
+    parts = load_state(tmp_path / "parts" / "last.pdparams")
+    assert all((parts[name] == parameters[name]).all() for name in parameters)
 
 
 def test_a_terminal_gets_a_progress_bar_with_loss_and_time_left(tmp_path, digits_directory):

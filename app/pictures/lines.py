@@ -29,8 +29,9 @@ _LONG_ENOUGH = 0.4
 # How much of its width a line of one pixel leaves, in the reduced picture, to one of the pixels it covers.
 _THINNEST = 0.4
 
-# So many level lines, or upright ones, make ruled paper, unless all are along the sides: a table's cell.
-_RULED = 3
+# So many level lines, or upright ones, make ruled paper, unless all are along the sides: a table's cell. And
+# in how many columns they are counted.
+_RULED, _FEW = 3, 12
 
 # By how much the slopes of ruled lines, which a photo shows a little askew, differ at most.
 _PARALLEL = 0.08
@@ -61,14 +62,22 @@ def remove_lines(density: Density, low: float) -> Density:
         low: what counts as ink.
     """
     lines = find_lines(density, low)
-    if not any(map(is_ruled, lines)):
-        inside, sides = without_cell_lines(density, low)
-        if sides:
-            # A ruled line that the frame cuts is known for one by what is beyond.
-            was, left = density > low, inside > low
-            kept = mostly_inside(lines[0], was, left), mostly_inside(lines[1], was.T, left.T)
-            found = find_lines(inside, low)
-            density, lines = inside, (found[0] | kept[0], found[1] | kept[1])
+    if any(map(is_ruled, lines)):
+        # The line of a margin is darker than all others, as ink upon them is, and stands out without them.
+        cleaned = without_printed(density, lines, low)
+        return without_printed(cleaned, find_lines(cleaned, low), low)
+    inside, sides = without_cell_lines(density, low)
+    if sides:
+        # A ruled line that the frame cuts is known for one by what is beyond.
+        was, left = density > low, inside > low
+        kept = mostly_inside(lines[0], was, left), mostly_inside(lines[1], was.T, left.T)
+        found = find_lines(inside, low)
+        density, lines = inside, (found[0] | kept[0], found[1] | kept[1])
+    return without_printed(density, lines, low)
+
+
+def without_printed(density: Density, lines: tuple[Mask, Mask], low: float) -> Density:
+    """Return the density without what is printed of the level lines and the upright ones that were found."""
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
     level, upright = _printed(density, lines[0], low), _printed(turned, lines[1], low)
@@ -111,7 +120,9 @@ def mostly_inside(lines: Mask, is_ink: NDArray[np.bool_], is_left: NDArray[np.bo
 def is_ruled(lines: Mask) -> bool:
     """Whether most of a few columns cross several level lines, not all along the sides: ruled paper."""
     height, width = lines.shape
-    columns = np.pad(lines[:, [width // 4, width // 2, 3 * width // 4]], ((1, 0), (0, 0)))
+    # Some may lie along upright lines, where level ones are not found.
+    some = np.linspace(width / 4, 3 * width / 4, _FEW).astype(np.intp)
+    columns = np.pad(lines[:, some], ((1, 0), (0, 0)))
     begins = columns[1:] > columns[:-1]
     is_inside = begins[round(CELL_ZONE * height) : round((1 - CELL_ZONE) * height)].any(axis=0)
     return bool(np.median((begins.sum(axis=0) >= _RULED) & is_inside))
@@ -320,15 +331,15 @@ def _lengthen(lines: Mask, thin: Mask) -> Mask:
     """Return the lines with what follows in their direction, where digits have cut it off: thin ink."""
     width = lines.shape[1]
     joined = cv2.morphologyEx(lines, cv2.MORPH_CLOSE, np.ones((3, max(3, width // 4)), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     longer = lines.copy()
     across = np.arange(width)
-    for label in range(1, count):
-        if stats[label, cv2.CC_STAT_WIDTH] < _LONG_ENOUGH * width:
-            continue
-        rows, columns = np.nonzero((labels == label) & (lines > 0))
-        middle = np.polynomial.Polynomial.fit(columns, rows, 1)(across)
-        half = 0.5 * len(rows) / len(np.unique(columns)) + 0.5
-        near = np.abs(np.arange(len(lines))[:, np.newaxis] - middle) <= half
-        longer |= near & thin
+    for label in 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_WIDTH] >= _LONG_ENOUGH * width):
+        run = (labels == label) & (lines > 0)
+        line = _direction(run)
+        middle = line.row + line.slope * (across - line.column)
+        half = 0.5 * np.count_nonzero(run) / np.count_nonzero(run.any(axis=0)) + 0.5
+        first, last = max(0, int(middle.min() - half)), int(middle.max() + half) + 1
+        near = np.abs(np.arange(first, min(last, len(lines)))[:, np.newaxis] - middle) <= half
+        longer[first:last] |= near & thin[first:last]
     return longer

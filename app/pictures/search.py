@@ -82,15 +82,16 @@ _SHADOW = 1.25
 def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Picture) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
 
-    On even paper, as `is_on_even_paper` tells, ink is what is darker. Where that may be a shadow or the desk,
-    or where paper is not even, what is narrow is ink. Of two ways to see a picture, the one that leaves
-    strokes unread is less likely, and so is the one that reads what is as broad as a shadow.
+    On even paper, as `is_on_even_paper` tells, ink is what is darker, and so it is where light falls off in a
+    curve. Where that may be a shadow or the desk, what is narrow is ink. Of two ways to see a picture, the
+    one that leaves strokes unread is less likely, and so is the one that reads what is as broad as a shadow.
     """
     even, is_settled = search_even(working, light_on_dark, picture) if is_even else ([], False)
     if is_settled:
         return even
     if not even:
-        return search_narrow(working, light_on_dark, picture) + search_curved(working, light_on_dark, picture)
+        curved, is_settled = search_curved(working, light_on_dark, picture)
+        return curved if is_settled else search_narrow(working, light_on_dark, picture) + curved
     ink = even[-1].ink
     shade, strokes = split_shade(strokes_of(ink, full_density(ink.density, ink.floor)))
     if not shade.any():
@@ -151,13 +152,9 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
         ink = time_ink(working, light_on_dark, reach, picture)
         if reach == widest and max(picture.size) <= TINY:
             whole = take_all(ink, working, picture)
-        found = search(ink, working, _THIN, picture)
-        finer = max(9, round(6 * found[-1].layout.main.width)) if found else reach
-        if finer < reach / 1.5:
-            nearer = search(time_ink(working, light_on_dark, finer, picture), working, _THIN, picture)
-            # In a deep shadow, the shorter reach may lose the ink; at the edge of one, the longer.
-            is_lost = found[-1].is_in_shadow or likeliest(nearer) < min(DOUBTFUL, likeliest(found))
-            found = nearer + (found if is_lost else [])
+        sight = Sight(ink, working, to_grey(working), _THIN, picture)
+        looks = list(look_again(sight))
+        found = search_finer(sight, looks, reach) if looks else []
         if reach == shortest:
             found = [one for one in found if one.layout.main.side > _NO_GRAIN * max(working.shape)]
             if likeliest(all_found) > _UNLIKELY:
@@ -169,21 +166,47 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
     return with_whole(all_found, whole)
 
 
-def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
-    """Return what is darker than paper in light that falls off in a curve.
+def search_finer(sight: Sight, looks: Sequence[Look], reach: int) -> list[Found]:
+    """Return what is found with the reach that the strokes in these looks ask for, which had a longer one.
+
+    What the longer reach has found is left out unless the shorter one may have lost it: in a deep shadow; at
+    the edge of one, it is the longer that does.
+    """
+    last = looks[-1].seen[0]
+    finer = max(9, round(6 * last.layout.main.width))
+    if finer >= reach / 1.5:
+        return arrange(sight, looks)
+    ink = time_ink(sight.working, sight.ink.light_on_dark, finer, sight.picture)
+    nearer = search(ink, sight.working, sight.thickest, sight.picture)
+    if likeliest(nearer) >= DOUBTFUL and not last.is_in_shadow:
+        return nearer
+    farther = arrange(sight, looks)
+    is_lost = last.is_in_shadow or likeliest(nearer) < likeliest(farther)
+    return nearer + (farther if is_lost else [])
+
+
+def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> tuple[list[Found], bool]:
+    """Return what is darker than paper in light that falls off in a curve, and whether that is all there is.
 
     A digit that nearly fills a small picture leaves too little paper beside it to tell what is narrow, or
     whether the light is so. In a larger one there is nothing if it is not, and what leaves ink unread is less
-    likely: the half of a sheet that has another colour would be ink.
+    likely: the half of a sheet that has another colour would be ink. It is all if it looks like writing, and
+    nothing lies along the frame or is as broad as a shadow.
     """
     is_small = max(picture.size) <= SMALL
     with picture.stage("ink"):
         coarse = reduce_to(255 - working if light_on_dark else working, _COARSE)
         if not is_small and not has_curved_paper(coarse):
-            return []
+            return [], False
     ink = time_ink(working, light_on_dark, None, picture, is_curved=True)
     found = search(ink, working, _THICK, picture)
-    return found if is_small else [charge_unread(one, all_ink(one)) for one in found]
+    if is_small or not found:
+        return found, False
+    found = [charge_unread(one, all_ink(one)) for one in found]
+    if found[-1].likelihood < DOUBTFUL or not all(map(is_alone, found)):
+        return found, False
+    shade, _ = split_shade(strokes_of(ink, full_density(ink.density, ink.floor)))
+    return found, not shade.any()
 
 
 def time_ink(
@@ -198,6 +221,7 @@ class Sight(NamedTuple):
     """What of a picture is looked at, and how."""
 
     ink: Ink
+    working: Pixels
     grey: NDArray[np.uint8]
     thickest: float
     """How wide a stroke may be that meets the frame, as a share of the picture's shorter side."""
@@ -226,9 +250,13 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
 
     What is seen in all of the ink that was not set aside comes last. `thickest` is as in `Sight`.
     """
-    sight = Sight(ink, to_grey(working), thickest, picture)
-    coloured = search_own_colour(sight, working)
+    sight = Sight(ink, working, to_grey(working), thickest, picture)
     looks = list(look_again(sight))
+    return arrange(sight, looks) if looks else []
+
+
+def arrange(sight: Sight, looks: Sequence[Look]) -> list[Found]:
+    """Return what was seen in one look or more, and what is found in the same ink in still other ways."""
     whole = [look.seen[0] for look in looks]
     scattered = [as_one_digit(one, one.layout.scattered) for one in whole if one.layout.scattered is not None]
     others = next((look.seen[1:] for look in reversed(looks) if look.seen[1:]), [])
@@ -236,6 +264,7 @@ def search(ink: Ink, working: Pixels, thickest: float, picture: Picture) -> list
     # The black corner of a desk is darker than pale ink, which shows only without it.
     if last and is_all_clutter(first[0].layout) and last[0].likelihood > first[0].likelihood:
         first = []
+    coloured = search_own_colour(sight, whole[0].density)
     return [*coloured, *scattered[:1], *others, *without_broad(sight, looks), *first, *last]
 
 
@@ -283,10 +312,13 @@ def without_broad(sight: Sight, looks: Sequence[Look]) -> list[Found]:
     return []
 
 
-def search_own_colour(sight: Sight, working: Pixels) -> list[Found]:
-    """Return what is written in another colour than the lines of the paper, which it leaves unread."""
+def search_own_colour(sight: Sight, cleaned: Density) -> list[Found]:
+    """Return what is written in another colour than the lines of the paper, which it leaves unread.
+
+    `cleaned` is the density of all ink without those lines that are straight.
+    """
     with sight.picture.stage("ink"):
-        inks = without_either_colour(sight.ink, working)
+        inks = without_either_colour(sight.ink, sight.working)
     if not inks:
         return []
     full = full_density(sight.ink.density, sight.ink.floor)
@@ -296,7 +328,6 @@ def search_own_colour(sight: Sight, working: Pixels) -> list[Found]:
         for ink in inks
         for one in look_at(sight._replace(ink=ink, others=everything), ink.density, _LEFT_LINES)
     ]
-    cleaned, _ = without_lines(sight, sight.ink.density / np.float32(full), full)
     return [one for one in found if not leaves_digit(one, cleaned)]
 
 
