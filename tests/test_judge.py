@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.pictures.judge import find_scrap, judge, visibility, without_ghosts
-from app.pictures.layout import find_layout
+from app.pictures.layout import Layout, find_layout
 from tests.paper import ZIGZAG
 
 
@@ -101,3 +104,57 @@ def test_a_scrap_of_paper_that_passes_for_ink_is_found(name: str, is_so: bool) -
 def test_what_fills_the_picture_has_no_outline_and_is_no_ghost() -> None:
     layout = find_layout(np.ones((60, 80), bool), np.ones((60, 80), np.float32), 0.4)
     assert without_ghosts(layout, np.full((60, 80), 90, np.uint8)) == layout
+
+
+def beside_a_digit(
+    step: float, size: int = 400, pen: int = 10
+) -> tuple[Layout, NDArray[np.float32], NDArray[np.uint8]]:
+    """Return a layout of a bent stroke and a straight one, its density, and the picture.
+
+    Beyond the straight stroke the paper is darker by that share; the ink is by 0.6.
+    """
+    density = cv2.polylines(np.zeros((size, size), np.float32), ZIGZAG, False, 1, 7)
+    straight = (240, 90), (255, 210)
+    cv2.line(density, *straight, 1, pen)
+    y, x = np.indices(density.shape)
+    paper = np.where((x - 240) * 120 > (y - 90) * 15, 1 - step, 1.0)
+    grey = (220 * paper * (1 - 0.6 * density)).round().astype(np.uint8)
+    return find_layout(density > 0, density, 0.4), density, cv2.GaussianBlur(grey, (0, 0), 1)
+
+
+@pytest.mark.parametrize(
+    ("step", "size", "pen", "pieces"),
+    [(0.0, 400, 14, 2), (0.15, 400, 14, 2), (0.5, 400, 14, 1), (0.5, 400, 7, 2), (0.5, 300, 14, 2)],
+    ids=["paper", "shadow", "desk", "like the digit", "small picture"],
+)
+def test_a_straight_stroke_between_two_tones_is_an_edge(
+    step: float, size: int, pen: int, pieces: int
+) -> None:
+    layout, _, grey = beside_a_digit(step, size, pen)
+    assert [len(line) for line in layout.lines] == [2]
+    left = without_ghosts(layout, grey)
+    assert [len(line) for line in left.lines] == [pieces]
+    assert len(left.clutter) == 2 - pieces
+    assert left.main.is_bent
+
+
+@pytest.mark.parametrize("step", [0.0, 0.5])
+def test_an_edge_that_is_all_there_is_stays_but_is_clutter_and_hardly_writing(step: float) -> None:
+    both, density, grey = beside_a_digit(step)
+    ((_, straight),) = both.lines
+    layout = replace(both, lines=((straight,),))
+    alone = without_ghosts(layout, grey)
+    assert alone.lines == layout.lines
+    assert alone.clutter == (straight.labels if step else ())
+    _, likelihood = judge(alone, density, grey, density > 0)
+    assert (likelihood < -1) is bool(step)
+
+
+def test_a_digit_in_dark_ink_beside_a_straight_stroke_is_no_tone() -> None:
+    density = np.zeros((400, 400), np.float32)
+    cv2.line(density, (200, 100), (200, 300), 1, 6)
+    cv2.ellipse(density, (222, 200), (10, 98), 0, 0, 360, 1, 6)
+    cv2.ellipse(density, (300, 200), (40, 98), 0, 0, 360, 1, 6)
+    layout = find_layout(density > 0, density, 0.4)
+    grey = (220 * (1 - 0.6 * density)).round().astype(np.uint8)
+    assert without_ghosts(layout, grey) is layout

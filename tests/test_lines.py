@@ -171,6 +171,15 @@ def test_a_margin_darker_than_the_squares_is_no_ink_though_a_digit_touches_it(sl
     assert min(cleaned[y, x] for x, y in ring) > 0.5
 
 
+@pytest.mark.parametrize(("thickness", "end"), [(9, 299), (2, 265)], ids=["thicker", "ends inside"])
+def test_a_straight_stroke_among_squares_is_ink(thickness: int, end: int) -> None:
+    picture = squared_paper((400, 300), 25, 0.0, 110, 2)
+    cv2.line(picture, (138, 0), (138, end), 255, thickness)
+    cleaned = without_lines(picture)
+    assert cleaned[20:260, 138].min() > 0.5
+    assert cleaned[20:260, 180:380].max() < LOW
+
+
 def test_the_waist_of_an_eight_beside_ruled_lines_that_slope_otherwise_is_ink() -> None:
     picture = np.zeros((200, 150), np.uint8)
     for line in (50, 115, 180):

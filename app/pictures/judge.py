@@ -1,7 +1,8 @@
-"""Tell how much ink looks like writing: the strokes of a pen, and neither paper nor the tip of a thumb."""
+"""Tell how much ink looks like writing: strokes of a pen, and no paper, edge of a sheet or tip of a thumb."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Optional
 
@@ -32,6 +33,12 @@ _SCRAP_SIZE, _CONVEX, _BLANK, _LINE = 0.03, 0.9, 0.7, 0.01
 # elsewhere; what weight it has if they are less strong; and how many pixels away elsewhere begins.
 _SEEN, _SHADE_WEIGHT, _ELSEWHERE = 1.3, 8.0, 4
 
+# On both sides of a stroke is the same paper. Beside a straight one that is an edge, of a sheet, a shadow or
+# a pen, the tones differ by this share of its contrast; and it looks by so much less like writing. Beside it
+# is what is not further away than its own width, or a few pixels. Ones of a number are like its other digits,
+# to within a factor.
+_STEP, _EDGE, _BESIDE, _ALIKE = 0.45, 1.5, 4, 1.25
+
 # What is no ink: more than this share of its outline has less of an edge than the other share of its best.
 _UNSEEN, _NO_EDGE = 0.3, 0.2
 
@@ -61,6 +68,7 @@ def judge(
     if max(grey.shape) > SMALL:
         # A small picture has too little paper beside its ink to tell the grain from.
         likelihood += _SHADE_WEIGHT * float(np.log(visibility(own, printed, edges)))
+        likelihood -= _EDGE * is_edge(layout.main, layout, grey)
     return strongest, likelihood
 
 
@@ -137,21 +145,67 @@ def border_share(is_ink: NDArray[np.bool_]) -> float:
 
 
 def without_ghosts(layout: Layout, grey: NDArray[np.uint8]) -> Layout:
-    """Return the layout without the tips of thumbs and the like, of which the rest was taken for paper.
+    """Return the layout without the edges of things, the tips of thumbs and the like.
 
-    They are no bent strokes, and end where nothing is to be seen. Nothing changes if there is nothing else.
+    They are no bent strokes, and have no paper on one side, or end where nothing is to be seen. If there is
+    nothing else, nothing is left out, but edges count as clutter.
     """
-    ghosts = {
+    straight = [piece for line in layout.lines for piece in line if not piece.is_bent]
+    edges = {
         piece
-        for line in layout.lines
-        for piece in line
-        if not piece.is_bent and is_ghost(piece, layout, grey)
+        for piece in straight
+        if not is_one_of_a_number(piece, layout.main) and is_edge(piece, layout, grey)
     }
+    ghosts = edges | {piece for piece in straight if is_ghost(piece, layout, grey)}
     lines = [tuple(piece for piece in line if piece not in ghosts) for line in layout.lines]
-    if not ghosts or not any(lines):
+    if not ghosts:
         return layout
-    clutter = layout.clutter + tuple(label for piece in ghosts for label in piece.labels)
-    return replace(layout, lines=tuple(filter(None, lines)), clutter=clutter, scattered=None)
+    if not any(lines):
+        return replace(layout, clutter=layout.clutter + all_labels(edges))
+    lines = list(filter(None, lines))
+    return replace(layout, lines=tuple(lines), clutter=layout.clutter + all_labels(ghosts), scattered=None)
+
+
+def is_one_of_a_number(piece: Piece, main: Piece) -> bool:
+    """Whether a straight stroke is as broad, dark and tall as a bent one: it may lie where a shadow ends."""
+    ratios = (piece.width / main.width, piece.darkness / main.darkness, piece.height / main.height)
+    return main.is_bent and piece.touches == 0 and all(1 / _ALIKE < ratio < _ALIKE for ratio in ratios)
+
+
+def all_labels(pieces: Collection[Piece]) -> tuple[int, ...]:
+    """Return the numbers of all the ink that several pieces are of."""
+    return tuple(label for piece in pieces for label in piece.labels)
+
+
+def is_edge(piece: Piece, layout: Layout, grey: NDArray[np.uint8]) -> bool:
+    """Whether a piece is a straight stroke between two tones, and the picture not small: a pen writes on one.
+
+    What is written beside it is none.
+    """
+    if piece.is_bent or max(grey.shape) <= SMALL:
+        return False
+    near = 2 + round(piece.width / 4)
+    far = near + max(_BESIDE, round(piece.width))
+    left, top, right, bottom = with_margin(piece.box, layout.labels, far)
+    grey, labels = grey[top:bottom, left:right], layout.labels[top:bottom, left:right]
+    own = np.isin(labels, piece.labels)
+    within, around = (
+        cv2.dilate(own.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+        for reach in (near, far)
+    )
+    rows, columns = np.nonzero(own)
+    x, y, middle_x, middle_y = cv2.fitLine(np.stack([columns, rows], 1), cv2.DIST_L2, 0, 0.01, 0.01).ravel()
+    down, across = np.indices(own.shape, np.float32)
+    down, across = down - middle_y, across - middle_x
+    along, aside = x * across + y * down, x * down - y * across
+    is_beside = around & ~within & ~np.isin(labels, layout.whole.labels)
+    is_beside &= (along > along[own].min()) & (along < along[own].max())
+    one, other = grey[is_beside & (aside < 0)], grey[is_beside & (aside > 0)]
+    if not one.size or not other.size:
+        return False
+    tones = float(np.median(one)), float(np.median(other))
+    ink = float(np.median(grey[own]))
+    return abs(tones[0] - tones[1]) > _STEP * max(abs(tone - ink) for tone in tones)
 
 
 def is_ghost(piece: Piece, layout: Layout, grey: NDArray[np.uint8]) -> bool:

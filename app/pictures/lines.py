@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.pictures.cell import CELL_ZONE, DARKER, STRIP, bridge, without_cell_lines
 from app.pictures.normalise import Density
-from app.pictures.opening import TINY
+from app.pictures.opening import SMALL, TINY
 
 Mask = NDArray[np.uint8]
 """uint8 [height, width]: 1 where something is, else 0."""
@@ -29,9 +29,12 @@ _LONG_ENOUGH = 0.4
 # How much of its width a line of one pixel leaves, in the reduced picture, to one of the pixels it covers.
 _THINNEST = 0.4
 
-# So many level lines, or upright ones, make ruled paper, unless all are along the sides: a table's cell. And
-# in how many columns they are counted.
-_RULED, _FEW = 3, 12
+# So many level lines, or upright ones, make ruled paper, unless all are along the sides: a table's cell. They
+# are counted in so many columns, and there are so many in more than this share of them.
+_RULED, _COLUMNS, _MOST = 3, 12, 0.6
+
+# The line of a margin is at most so many times as thick as ruled ones; and there are so many at most.
+_MARGIN, _MOST_MARGINS = 1.5, 2
 
 # By how much the slopes of ruled lines, which a photo shows a little askew, differ at most.
 _PARALLEL = 0.08
@@ -63,9 +66,11 @@ def remove_lines(density: Density, low: float) -> Density:
     """
     lines = find_lines(density, low)
     if any(map(is_ruled, lines)):
+        cleaned, thickness = without_printed(density, lines, low)
+        if max(density.shape) <= SMALL:
+            return cleaned
         # The line of a margin is darker than all others, as ink upon them is, and stands out without them.
-        cleaned = without_printed(density, lines, low)
-        return without_printed(cleaned, find_lines(cleaned, low), low)
+        return without_printed(cleaned, find_margins(cleaned, low, thickness), low)[0]
     inside, sides = without_cell_lines(density, low)
     if sides:
         # A ruled line that the frame cuts is known for one by what is beyond.
@@ -73,11 +78,14 @@ def remove_lines(density: Density, low: float) -> Density:
         kept = mostly_inside(lines[0], was, left), mostly_inside(lines[1], was.T, left.T)
         found = find_lines(inside, low)
         density, lines = inside, (found[0] | kept[0], found[1] | kept[1])
-    return without_printed(density, lines, low)
+    return without_printed(density, lines, low)[0]
 
 
-def without_printed(density: Density, lines: tuple[Mask, Mask], low: float) -> Density:
-    """Return the density without what is printed of the level lines and the upright ones that were found."""
+def without_printed(density: Density, lines: tuple[Mask, Mask], low: float) -> tuple[Density, float]:
+    """Return the density without what is printed of lines that were found, and how thick these are.
+
+    `lines` are as `find_lines` returns them.
+    """
     # Upright lines are level ones of the picture turned about its diagonal.
     turned = np.ascontiguousarray(density.T)
     level, upright = _printed(density, lines[0], low), _printed(turned, lines[1], low)
@@ -85,14 +93,49 @@ def without_printed(density: Density, lines: tuple[Mask, Mask], low: float) -> D
     crossings = _filled(lines[0], 2 * thickness) & _filled(lines[1], 2 * thickness).T
     is_crossing = (crossings > 0) & (density < max(level.darkest, upright.darkest))
     is_line = level.where | upright.where.T | is_crossing
+    usual = max(level.usual, upright.usual)
     if not is_line.any():
-        return density
+        return density, usual
     cleaned = np.where(is_line, 0, density).astype(np.float32)
     across_level = np.where(level.where | is_crossing, bridge(cleaned, level.thickness), 0)
     turned = np.ascontiguousarray(cleaned.T)
     across_upright = np.where(upright.where | is_crossing.T, bridge(turned, upright.thickness), 0).T
     mended = np.minimum(np.maximum(across_level, across_upright), density)
-    return np.where(is_line, mended, cleaned).astype(np.float32)
+    return np.where(is_line, mended, cleaned).astype(np.float32), usual
+
+
+def find_margins(density: Density, low: float, thickness: float) -> tuple[Mask, Mask]:
+    """Return the lines of margins, given what is left of ruled paper without the others, so thick.
+
+    They are about as thick, and run from side to side; ones may be as straight. Both are as `find_lines`
+    returns them.
+    """
+    level, upright = find_lines(density, low)
+    most = _MARGIN * thickness + 1
+    is_ink = density > low
+    return margins_of(level, is_ink, most), margins_of(upright, is_ink.T, most)
+
+
+def margins_of(lines: Mask, is_ink: NDArray[np.bool_], most: float) -> Mask:
+    """Return those level lines that run from side to side and are at most so thick, with the ink at them.
+
+    If they are many, there is none: they are ruled lines, of which some may be broken, or ones.
+    """
+    width = lines.shape[1]
+    margin = max(1, width // 40)
+    joined = cv2.morphologyEx(lines, cv2.MORPH_CLOSE, np.ones((3, max(3, width // 20)), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    nothing = np.zeros_like(lines)
+    found = []
+    for label in range(1, count):
+        left, across = stats[label, [cv2.CC_STAT_LEFT, cv2.CC_STAT_WIDTH]]
+        if left > margin or left + across < width - margin:
+            continue
+        own = np.where(labels == label, lines, 0).astype(np.uint8)
+        around = cv2.dilate(own, np.ones((2 * round(most) + 1, 1), np.uint8)) > 0
+        if np.median((is_ink & around).sum(axis=0)) <= most:
+            found.append(own)
+    return np.maximum.reduce([nothing, *found]) if len(found) <= _MOST_MARGINS else nothing
 
 
 def find_lines(density: Density, low: float) -> tuple[Mask, Mask]:
@@ -118,14 +161,14 @@ def mostly_inside(lines: Mask, is_ink: NDArray[np.bool_], is_left: NDArray[np.bo
 
 
 def is_ruled(lines: Mask) -> bool:
-    """Whether most of a few columns cross several level lines, not all along the sides: ruled paper."""
+    """Whether most of some columns cross several level lines, not all along the sides: ruled paper."""
     height, width = lines.shape
     # Some may lie along upright lines, where level ones are not found.
-    some = np.linspace(width / 4, 3 * width / 4, _FEW).astype(np.intp)
+    some = np.linspace(width / 8, 7 * width / 8, _COLUMNS).astype(np.intp)
     columns = np.pad(lines[:, some], ((1, 0), (0, 0)))
     begins = columns[1:] > columns[:-1]
     is_inside = begins[round(CELL_ZONE * height) : round((1 - CELL_ZONE) * height)].any(axis=0)
-    return bool(np.median((begins.sum(axis=0) >= _RULED) & is_inside))
+    return bool(((begins.sum(axis=0) >= _RULED) & is_inside).mean() > _MOST)
 
 
 class Printed(NamedTuple):
@@ -138,12 +181,15 @@ class Printed(NamedTuple):
     darkest: float
     """The density that ink upon them has at least."""
 
+    usual: float
+    """How thick lines are in the median, in pixels."""
+
 
 def _printed(density: Density, lines: Mask, low: float) -> Printed:
     """Return what is printed where level lines were found."""
     where = np.zeros(density.shape, bool)
     if not lines.any():
-        return Printed(where, 1, 0.0)
+        return Printed(where, 1, 0.0, 0.0)
     _, labels = cv2.connectedComponents(lines, connectivity=8)
     rows, columns = np.nonzero(lines)
     of_line = labels[rows, columns]
@@ -161,12 +207,14 @@ def _printed(density: Density, lines: Mask, low: float) -> Printed:
     # A digit seldom meets the frame; all lines do.
     outermost = max(1, round(_OUTERMOST * lines.shape[1]))
     is_outer = (columns[begins] < outermost) | (columns[begins] >= lines.shape[1] - outermost)
-    thickest = max(float(np.median(inked)), float(_medians(inked[is_outer], line[is_outer]).max(initial=0)))
+    thickness = float(np.median(inked))
+    thickest = max(thickness, float(_medians(inked[is_outer], line[is_outer]).max(initial=0)))
     upon = np.ones((2 * int((_THICKER * thickest + 1) / 2) + 1, 1), np.uint8)
     ink = ((density > low) & (lines > 0)).astype(np.uint8)
     where &= cv2.morphologyEx(ink, cv2.MORPH_OPEN, upon) == 0
     taken = np.diff(begins, append=len(rows))
-    return Printed(where, max(1, round(float(np.quantile(taken, _BRIDGED)))), DARKER * usual)
+    reach = max(1, round(float(np.quantile(taken, _BRIDGED))))
+    return Printed(where, reach, DARKER * usual, thickness)
 
 
 def _medians(values: NDArray[Any], groups: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -92,8 +92,7 @@ def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Pic
     if not even:
         curved, is_settled = search_curved(working, light_on_dark, picture)
         return curved if is_settled else search_narrow(working, light_on_dark, picture) + curved
-    ink = even[-1].ink
-    shade, strokes = split_shade(strokes_of(ink, full_density(ink.density, ink.floor)))
+    shade, strokes = split_ink(even[-1].ink)
     if not shade.any():
         return even
     found = search_narrow(working, light_on_dark, picture)
@@ -167,7 +166,7 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
 
 
 def search_finer(sight: Sight, looks: Sequence[Look], reach: int) -> list[Found]:
-    """Return what is found with the reach that the strokes in these looks ask for, which had a longer one.
+    """Return what is found with the reach that the strokes in some looks ask for, which had a longer one.
 
     What the longer reach has found is left out unless the shorter one may have lost it: in a deep shadow; at
     the edge of one, it is the longer that does.
@@ -203,10 +202,16 @@ def search_curved(working: Pixels, light_on_dark: bool, picture: Picture) -> tup
     if is_small or not found:
         return found, False
     found = [charge_unread(one, all_ink(one)) for one in found]
+    # If only a part of the ink looks like writing, the rest may be a shadow.
     if found[-1].likelihood < DOUBTFUL or not all(map(is_alone, found)):
         return found, False
-    shade, _ = split_shade(strokes_of(ink, full_density(ink.density, ink.floor)))
+    shade, _ = split_ink(ink)
     return found, not shade.any()
+
+
+def split_ink(ink: Ink) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where ink is as broad as a shadow or a desk, and where it is not, all bool [height, width]."""
+    return split_shade(strokes_of(ink, full_density(ink.density, ink.floor)))
 
 
 def time_ink(
@@ -315,7 +320,7 @@ def without_broad(sight: Sight, looks: Sequence[Look]) -> list[Found]:
 def search_own_colour(sight: Sight, cleaned: Density) -> list[Found]:
     """Return what is written in another colour than the lines of the paper, which it leaves unread.
 
-    `cleaned` is the density of all ink without those lines that are straight.
+    `cleaned` is the density of what was seen first: as a rule all ink without those lines that are straight.
     """
     with sight.picture.stage("ink"):
         inks = without_either_colour(sight.ink, sight.working)
