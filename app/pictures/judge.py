@@ -178,9 +178,9 @@ def all_labels(pieces: Collection[Piece]) -> tuple[int, ...]:
 
 
 def is_edge(piece: Piece, layout: Layout, grey: NDArray[np.uint8]) -> bool:
-    """Whether a piece is a straight stroke between two tones, and the picture not small: a pen writes on one.
+    """Whether a piece is a straight stroke between two tones, in a picture that is not small.
 
-    What is written beside it is none.
+    A pen writes upon paper of one tone. What else is written beside it does not count for a tone.
     """
     if piece.is_bent or max(grey.shape) <= SMALL:
         return False
