@@ -158,3 +158,12 @@ def test_a_digit_in_dark_ink_beside_a_straight_stroke_is_no_tone() -> None:
     layout = find_layout(density > 0, density, 0.4)
     grey = (220 * (1 - 0.6 * density)).round().astype(np.uint8)
     assert without_ghosts(layout, grey) is layout
+
+
+def test_a_scrap_of_paper_between_two_tones_is_no_edge() -> None:
+    density = np.zeros((400, 400), np.float32)
+    cv2.rectangle(density, (150, 100), (230, 280), 1, -1)
+    layout = find_layout(density > 0, density, 0.4)
+    desk = np.where(np.indices(density.shape)[1] > 190, 0.5, 1)
+    grey = (220 * desk * (1 - 0.6 * density)).round().astype(np.uint8)
+    assert without_ghosts(layout, grey) is layout
