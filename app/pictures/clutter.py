@@ -14,10 +14,10 @@ _LONG_LINE, _WIDER_LINE, _MOST_UNDERLINED = 5, 1.35, 20
 # A stroke so many of its breadths below a digit underlines it if it is only so many times as long.
 _BELOW, _WIDER_BELOW = 1.6, 1.15
 
-# A rod is at most so many times as long as the diagonal of its box, and at least so many times as long as
-# broad, and as the longest bent stroke. That has at least these shares of its length, width and darkness, and
-# is apart from it by this share of its own size. Only so many of the longest pieces are looked at.
-_STRAIGHT, _LONG_ROD, _LONGER_ROD = 1.15, 8, 2.2
+# A rod is at least so many times as long as broad, and as the longest bent stroke. That has at least these
+# shares of its length, width and darkness, and is apart from it by this share of its own size. Only so many
+# of the longest pieces are looked at.
+_LONG_ROD, _LONGER_ROD = 8, 2.2
 _ROD_LENGTH, _ROD_WIDTH, _ROD_DARKNESS, _APART = 0.2, 0.35, 0.5, 0.25
 _MOST_RODS = 20
 
@@ -138,7 +138,7 @@ def is_beyond(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     Such is the line of a cell, from the one above to the one below. A one is about as tall as its neighbour.
     """
     is_upright = piece.box[2] - piece.box[0] <= _BAR * piece.width
-    is_thin = piece.length < _STRAIGHT * piece.diagonal and piece.width < _THIN_BAR * main.width
+    is_thin = piece.is_straight and piece.width < _THIN_BAR * main.width
     is_bar = is_upright or (is_thin and shape[1] < _CELL * shape[0])
     more = _OVERSHOOT * main.height
     is_longer = piece.box[1] < main.box[1] - more and piece.box[3] > main.box[3] + more
@@ -152,7 +152,7 @@ def is_rest_of_line(piece: Piece, main: Piece, shape: tuple[int, ...]) -> bool:
     """
     height, width = shape
     left, top, right, bottom = piece.box
-    is_straight = piece.length < _STRAIGHT * piece.diagonal and bottom - top > 3 * (right - left)
+    is_straight = piece.is_straight and bottom - top > 3 * (right - left)
     is_thin = is_straight and piece.width < _THIN_REST * main.width
     more = _OVERSHOOT * main.height
     goes_on_above = top < main.box[1] - more and bottom > main.box[1] and top < _CORNER * height
@@ -168,9 +168,8 @@ def is_hair(piece: Piece, main: Piece) -> bool:
 
     Such is the edge of a strip of paper, or a fold.
     """
-    is_straight = piece.length < _STRAIGHT * piece.diagonal
     is_thin = piece.width < _THIN_REST * main.width and piece.length > _HAIR * piece.width
-    return is_straight and is_thin and gap(piece.box, main.box) > _NEAR_REST * main.height
+    return piece.is_straight and is_thin and gap(piece.box, main.box) > _NEAR_REST * main.height
 
 
 def is_around_corner(piece: Piece, shape: tuple[int, ...]) -> bool:
@@ -193,7 +192,7 @@ def find_bars(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
 
 def is_bar(piece: Piece, digit: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece is a straight line beside a digit that it is longer than, and thinner."""
-    is_thin = piece.length < _STRAIGHT * piece.diagonal and piece.width < _THIN_BAR * digit.width
+    is_thin = piece.is_straight and piece.width < _THIN_BAR * digit.width
     upright = goes_on(piece.box, digit.box, shape[0])
     level = goes_on(turned(piece.box), turned(digit.box), shape[1])
     return is_thin and (upright or level) and gap(piece.box, digit.box) > _NEAR_REST * digit.side
@@ -222,7 +221,7 @@ def find_edges(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
 def is_upright_bar(box: Box, piece: Piece) -> bool:
     """Whether a piece is a straight upright stroke, given its box, or that turned."""
     is_tall = box[3] - box[1] > _TALL * (box[2] - box[0])
-    return is_tall and _LONG_ROD * piece.width < piece.length < _STRAIGHT * piece.diagonal
+    return is_tall and piece.is_straight and piece.length > _LONG_ROD * piece.width
 
 
 def turned(box: Box) -> Box:
@@ -326,7 +325,7 @@ def find_rods(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:
 
 def is_rod(piece: Piece, digit: Piece) -> bool:
     """Whether a piece is a straight stroke of another size than a digit, but as dark and not much broader."""
-    is_straight = _LONG_ROD * piece.width < piece.length < _STRAIGHT * piece.diagonal
+    is_straight = piece.is_straight and piece.length > _LONG_ROD * piece.width
     is_alike = digit.width > _ROD_WIDTH * piece.width and digit.darkness > _ROD_DARKNESS * piece.darkness
     is_longer = piece.side > _LONGER_ROD * digit.side and digit.length > _ROD_LENGTH * piece.length
     return is_straight and is_alike and is_longer and gap(piece.box, digit.box) > _APART * digit.side

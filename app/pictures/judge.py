@@ -36,8 +36,8 @@ _SEEN, _SHADE_WEIGHT, _ELSEWHERE = 1.3, 8.0, 4
 # On both sides of a stroke is the same paper. Beside a straight one that is an edge, of a sheet, a shadow or
 # a pen, the tones differ by this share of its contrast; and it looks by so much less like writing. Beside it
 # is what is not further away than its own width, or a few pixels. Ones of a number are like its other digits,
-# to within a factor. What is straight is at most so many times as long as the diagonal of its box.
-_STEP, _EDGE, _BESIDE, _ALIKE, _STRAIGHT = 0.45, 1.5, 4, 1.25, 1.15
+# to within a factor.
+_STEP, _EDGE, _BESIDE, _ALIKE = 0.45, 1.5, 4, 1.25
 
 # What is no ink: more than this share of its outline has less of an edge than the other share of its best.
 _UNSEEN, _NO_EDGE = 0.3, 0.2
@@ -178,12 +178,12 @@ def all_labels(pieces: Collection[Piece]) -> tuple[int, ...]:
 
 
 def is_edge(piece: Piece, layout: Layout, grey: NDArray[np.uint8]) -> bool:
-    """Whether a piece is a straight stroke between two tones, in a picture that is not small.
+    """Whether a piece is a slender straight stroke between two tones, in a picture that is not small.
 
     A pen writes upon paper of one tone. What else is written beside it does not count for a tone.
     """
-    is_straight = _SLENDER * piece.width < piece.length < _STRAIGHT * piece.diagonal
-    if not is_straight or max(grey.shape) <= SMALL:
+    is_slender = piece.length > _SLENDER * piece.width
+    if not (piece.is_straight and is_slender) or max(grey.shape) <= SMALL:
         return False
     near = 2 + round(piece.width / 4)
     far = near + max(_BESIDE, round(piece.width))

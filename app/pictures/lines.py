@@ -93,7 +93,7 @@ def without_printed(density: Density, lines: tuple[Mask, Mask], low: float) -> t
     crossings = _filled(lines[0], 2 * thickness) & _filled(lines[1], 2 * thickness).T
     is_crossing = (crossings > 0) & (density < max(level.darkest, upright.darkest))
     is_line = level.where | upright.where.T | is_crossing
-    usual = max(level.usual, upright.usual)
+    usual = max(level.usual_thickness, upright.usual_thickness)
     if not is_line.any():
         return density, usual
     cleaned = np.where(is_line, 0, density).astype(np.float32)
@@ -181,7 +181,7 @@ class Printed(NamedTuple):
     darkest: float
     """The density that ink upon them has at least."""
 
-    usual: float
+    usual_thickness: float
     """How thick lines are in the median, in pixels."""
 
 

@@ -17,8 +17,8 @@ Box = tuple[int, int, int, int]
 # So many of the pieces of ink are looked at; what is shorter than these is grain.
 _MOST_FOUND = 400
 
-# A bent stroke is so many times as long as the diagonal of its box.
-_BENT = 1.35
+# A bent stroke is so many times as long as the diagonal of its box, a straight one at most so many times.
+_BENT, _STRAIGHT = 1.35, 1.15
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Piece:
     def is_bent(self) -> bool:
         """Whether it is a stroke that is no straight one."""
         return self.is_stroke and self.length > _BENT * self.diagonal
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether it is hardly longer than the diagonal of its box; what is broad is, too."""
+        return self.length < _STRAIGHT * self.diagonal
 
 
 def join_boxes(boxes: Sequence[Box]) -> Box:
