@@ -42,6 +42,16 @@ def test_a_long_stroke_beside_a_short_bent_one_is_a_pen_but_in_small_pictures(si
     assert lay_out(picture).whole.box[0] == left
 
 
+@pytest.mark.parametrize(("width", "is_pen"), [(80, True), (170, False)], ids=["a pen", "a shadow"])
+def test_a_pen_is_long_and_far_broader_than_what_is_written_beside_it(width: int, is_pen: bool) -> None:
+    picture = np.zeros((700, 700), np.uint8)
+    write_four(picture, 150, 200, 150, 8)
+    cv2.line(picture, (450, 120), (500, 600), 255, width)
+    layout = lay_out(picture)
+    assert bool(layout.broad) is is_pen
+    assert set(layout.broad) <= set(layout.main.labels)
+
+
 @pytest.mark.parametrize(
     ("top", "bottom", "slant", "count"),
     [(20, 170, 0, 1), (45, 170, 0, 2), (20, 145, 0, 2), (38, 152, 0, 2), (20, 170, 8, 2)],

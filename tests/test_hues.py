@@ -73,6 +73,21 @@ def test_lines_are_all_over_the_picture_and_in_another_colour(layers) -> None:
     assert without_either_colour(find_ink(pixels, False, None), pixels) == []
 
 
+def test_thin_ink_is_told_from_the_bold_and_fine_lines_of_millimetre_paper() -> None:
+    fine = squared_paper((300, 300), 5, 0.1, 1, 1).astype(np.float32)
+    bold = squared_paper((300, 300), 50, 0.1, 1, 2).astype(np.float32)
+    digit = cv2.polylines(np.zeros_like(fine), ZIGZAG, False, 1, 4)
+    # The lens blurs all of it; what is bold looks less red.
+    blurred = [cv2.GaussianBlur(each, (0, 0), 0.8) for each in (fine * (1 - bold), bold, digit)]
+    pixels = as_pixels(*zip(blurred, [(0.1, 0.4, 0.5), (0.45, 0.7, 0.75), (0.9, 0.9, 0.9)]))
+    ink = find_ink(pixels, False, 30)
+    (own,) = without_either_colour(ink, pixels)
+    full = np.median(own.density[digit > 0])
+    is_bold = (bold > 0) & (blurred[2] < 0.02)
+    assert np.median(ink.density[is_bold]) > 0.3 * np.median(ink.density[digit > 0])
+    assert np.quantile(own.density[is_bold], 0.95) < 0.2 * full
+
+
 @pytest.mark.parametrize("lies", [((90, 0), (95, 299)), ((180, 299), (240, 90))], ids=["a margin", "a pen"])
 def test_a_margin_and_a_pen_in_another_colour_than_lines_are_not_written(
     lies: tuple[tuple[int, int], tuple[int, int]],
@@ -112,7 +127,7 @@ def test_most_of_a_picture_is_no_lines(thick: int, expected: bool) -> None:
     for place in range(0, 200, 20):
         lines[place : place + thick] = True
     written[80:120, 90:110] = True
-    assert are_lines(lines & ~written, written) is expected
+    assert are_lines(lines & ~written, written.astype(np.float64)) is expected
 
 
 def test_few_strokes_on_noisy_pale_lines_have_a_hue_of_their_own() -> None:
@@ -120,8 +135,9 @@ def test_few_strokes_on_noisy_pale_lines_have_a_hue_of_their_own() -> None:
     orange, pencil = np.array((0.05, 0.12, 0.16)), np.array((0.25, 0.25, 0.25))
     colours = np.concatenate([np.tile(orange, (1900, 1)), np.tile(pencil, (100, 1))])
     colours = np.maximum(colours + generator.normal(0, 0.015, colours.shape), 0.001).astype(np.float32)
-    is_first, explained = split_hues(colours)
+    weights = np.square(colours, dtype=np.float64).sum(axis=1)
+    is_first, explained = split_hues(colours, weights)
     assert explained > 0.8
     assert max((is_first[1900:]).mean(), (~is_first[1900:]).mean()) > 0.95
-    _, of_one = split_hues(colours[:1900])
+    _, of_one = split_hues(colours[:1900], weights[:1900])
     assert of_one < 0.75

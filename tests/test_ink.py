@@ -12,6 +12,7 @@ from app.pictures.ink import (
     even_paper,
     find_ink,
     find_strokes,
+    full_density,
     has_curved_paper,
     has_even_paper,
     quieten,
@@ -229,3 +230,16 @@ def test_dots_that_make_no_stroke_stay(dots: int, spread: float) -> None:
 def test_what_is_sprayed_is_read_as_one_digit(tmp_path: Path) -> None:
     Image.fromarray(sprayed(1500, 6)[..., 0]).save(tmp_path / "1.png")
     assert [one.lines for one in read_page(tmp_path / "1.png").guesses[:1]] == [(1,)]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_full_ink_is_the_median_of_all_of_it_where_dark_ink_counts_more(scale: float) -> None:
+    density = (scale * np.random.default_rng(0).gamma(2.0, 0.2, (60, 80))).astype(np.float32)
+    full = full_density(density, 0.1 * scale)
+    weights = np.where(density > 0.1 * scale, np.square(density), 0)
+    assert weights[density <= full].sum() / weights.sum() == pytest.approx(0.5, abs=0.002)
+
+
+@pytest.mark.parametrize(("densities", "expected"), [([], 0.0), ([0.1, 0.05], 0.0), ([0.0, 0.7], 0.7)])
+def test_full_ink_of_none_or_of_one_pixel(densities: list[float], expected: float) -> None:
+    assert full_density(np.array([densities], np.float32), 0.2) == pytest.approx(expected, rel=1e-3)

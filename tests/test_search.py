@@ -111,6 +111,19 @@ def test_the_lines_that_a_digit_is_written_upon_are_not_charged_to_it() -> None:
     assert charged.likelihood < best.likelihood - 1
 
 
+@pytest.mark.parametrize(("shrunk", "is_found"), [(1, True), (3, False)], ids=["a pen", "print beside felt"])
+def test_what_is_written_beside_a_far_broader_stroke_is_found_unless_it_is_small(
+    shrunk: int, is_found: bool
+) -> None:
+    points = ZIGZAG[0] // shrunk + 40
+    density = cv2.line(np.zeros((700, 700), np.float32), (500, 80), (620, 560), 1, 60)
+    density = cv2.polylines(density, [points], False, 0.8, 7 // shrunk)
+    left, top, across, down = cv2.boundingRect(points)
+    around = [left, top, left + across, top + down]
+    boxes = [one.layout.whole.box for one in search_paper(density)]
+    assert any(np.abs(np.subtract(box, around)).max() <= 5 for box in boxes) is is_found
+
+
 def test_in_small_pictures_what_is_darker_than_lines_is_not_looked_for() -> None:
     density = 0.25 * squared_paper((300, 300), 20, 0.3, 1, 2).astype(np.float32)
     density = np.maximum(density, cv2.polylines(0 * density, ZIGZAG, False, 0.8, 6))

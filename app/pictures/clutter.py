@@ -21,6 +21,10 @@ _LONG_ROD, _LONGER_ROD = 8, 2.2
 _ROD_LENGTH, _ROD_WIDTH, _ROD_DARKNESS, _APART = 0.2, 0.35, 0.5, 0.25
 _MOST_RODS = 20
 
+# A pen that lies in the picture is so many times as long as broad, and so many times as broad as a stroke on
+# the paper, which has at least so much of its length, and is at least so large a share of its size.
+_LONG_PEN, _BROAD_PEN, _BESIDE_PEN, _SMALL_BESIDE = 5.0, 4.0, 0.3, 0.15
+
 # How much of its box a strip fills.
 _FILLED = 0.9
 
@@ -307,6 +311,24 @@ def is_under(line: Piece, digit: Piece) -> bool:
     least = _WIDER_BELOW if top - digit_bottom > _BELOW * line.width else _WIDER_LINE
     is_wider = overhang > 0.05 * across and right - left > max(least * across, 0.4 * digit.height)
     return is_below and is_wider and digit.is_stroke and digit.height > 2 * line.height
+
+
+def find_broad(pieces: list[Piece], main: Piece) -> tuple[int, ...]:
+    """Return the numbers of all pieces far broader than some bent stroke, if the main one is a long such one.
+
+    It may be a pen that lies beside a digit, or a digit in felt pen beside thin writing. That is inside the
+    picture and long enough to be a digit: small print is not.
+    """
+    strokes = [
+        piece
+        for piece in pieces[:_MOST_RODS]
+        if piece.is_bent and not piece.touches and main.width > _BROAD_PEN * piece.width
+        if piece.length > _BESIDE_PEN * main.length and piece.side > _SMALL_BESIDE * main.side
+    ]
+    if not strokes or main.length < _LONG_PEN * main.width:
+        return ()
+    least = _BROAD_PEN * strokes[0].width
+    return tuple(label for piece in pieces if piece.width > least for label in piece.labels)
 
 
 def find_rods(pieces: list[Piece], shape: tuple[int, ...]) -> list[Piece]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,10 @@ _MOST_LINES, _BEYOND, _GRAIN = 0.5, 0.02, 0.05
 # So many rows and columns of a picture tell this, or a few more, which meet lines of a pixel or two; and so
 # many of their pixels are ink at least.
 _ENOUGH, _FEWEST = 300, 50
+
+# Powers of its strength that each colour counts as, tried in turn: the square, as the paler ink is, the more
+# noise there is in its hue; and a higher one, which tells ink from lines so dense that it is little of all.
+_POWERS = (2, 4)
 
 # So many levels of hue are told apart.
 _LEVELS = 256
@@ -48,46 +54,61 @@ def without_either_colour(ink: Ink, pixels: Pixels) -> list[Ink]:
     if np.count_nonzero(is_ink) < _FEWEST:
         return []
     colours = ink.measure_channels(pixels[steps], ink.paper[steps])[is_ink]
-    is_first, explained = split_hues(colours)
-    if explained < _TWO_COLOURS:
-        return []
+    strengths = np.linalg.norm(colours.astype(np.float64), axis=1)
     is_dark = density[is_ink] > HIGH * full
-    found = []
-    for is_line in (is_first, ~is_first):
-        where, written = is_ink.copy(), is_ink.copy()
-        where[is_ink], written[is_ink] = is_line, ~is_line & is_dark
-        if not written.any() or not are_lines(where, written):
+    for power in _POWERS:
+        weights = strengths**power
+        is_first, explained = split_hues(colours, weights)
+        if explained < _TWO_COLOURS:
             continue
-        own, line = colours[~is_line].mean(axis=0), colours[is_line].mean(axis=0)
-        across = own - (own @ line) / (line @ line) * line
-        if np.linalg.norm(across) > _APART * np.linalg.norm(own):
-            found.append(ink.weighed(pixels, across * (own.max() / (across @ own))))
-    return found
+        found = []
+        for is_line in (is_first, ~is_first):
+            where, written = is_ink.copy(), np.zeros(is_ink.shape)
+            where[is_ink], written[is_ink] = is_line, weights * (~is_line & is_dark)
+            if not written.any() or not are_lines(where, written):
+                continue
+            own, line = np.average(colours, axis=0, weights=weights * ~is_line), colours[is_line].mean(axis=0)
+            across = (own - (own @ line) / (line @ line) * line).astype(np.float32)
+            if np.linalg.norm(across) > _APART * np.linalg.norm(own):
+                found.append(ink.weighed(pixels, across * np.float32(own.max() / (across @ own))))
+        if found:
+            return found
+    return []
 
 
-def are_lines(where: NDArray[np.bool_], written: NDArray[np.bool_]) -> bool:
-    """Whether ink, bool [height, width], may be lines all over the picture that something is written upon."""
+def are_lines(where: NDArray[np.bool_], written: NDArray[np.float64]) -> bool:
+    """Whether ink may be lines all over the picture that something is written upon.
+
+    Args:
+        where: bool [height, width], where that ink is.
+        written: float64 [height, width], how much of what may be written upon it is there.
+    """
     if where.mean() > _MOST_LINES or count_squares(where) < LEAST_SQUARES:
         return False
-    for own, around in zip(np.nonzero(written), np.nonzero(where)):
-        (first, last), (start, end) = (np.quantile(each, (_GRAIN, 1 - _GRAIN)) for each in (own, around))
-        margin = _BEYOND * max(where.shape)
+    margin = _BEYOND * max(where.shape)
+    for axis in (0, 1):
+        (first, last), (start, end) = (_extent(one.sum(axis=axis)) for one in (written, where))
         if start > first - margin or end < last + margin:
             return False
     return True
 
 
-def split_hues(colours: NDArray[np.float32]) -> tuple[NDArray[np.bool_], float]:
+def _extent(amounts: NDArray[Any]) -> tuple[int, int]:
+    """Return between which two of the amounts, [N], nearly all of them are."""
+    shares = np.cumsum(amounts) / amounts.sum()
+    return int(np.searchsorted(shares, _GRAIN)), int(np.searchsorted(shares, 1 - _GRAIN))
+
+
+def split_hues(colours: NDArray[np.float32], weights: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
     """Return which of the colours are of one hue, and what share of the hues' variance that explains.
 
-    They are parted as in N. Otsu, A Threshold Selection Method from Gray-Level Histograms, 1979. Each counts
-    as much as its square: the paler ink is, the more noise there is in its hue.
+    They are parted as in N. Otsu, A Threshold Selection Method from Gray-Level Histograms, 1979.
 
     Args:
         colours: float32 [N, 3], none of them 0. A hundredth at either end counts as what is next to it.
+        weights: float64 [N], how much each counts.
     """
-    weights = np.square(colours, dtype=np.float64).sum(axis=1)
-    hues = colours / np.sqrt(weights)[:, np.newaxis]
+    hues = colours / np.linalg.norm(colours.astype(np.float64), axis=1)[:, np.newaxis]
     hues -= np.average(hues, axis=0, weights=weights)
     along = hues @ np.linalg.eigh((hues * weights[:, np.newaxis]).T @ hues)[1][:, -1]
     low, high = np.quantile(along, (0.01, 0.99))

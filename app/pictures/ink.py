@@ -55,6 +55,9 @@ _FLATTER = 0.1
 # About so many rows and columns of a picture tell the shares and the medians of its levels.
 _ENOUGH = 200
 
+# In so many levels the density of full ink is told.
+_LEVELS = 10_000
+
 # How many times a slope of light is fitted, each time to what the time before was paper. From this level on
 # paper is overexposed, and left out, if so large a share of it is not.
 _SLOPE_FITS = 4
@@ -445,9 +448,11 @@ def full_density(density: Density, floor: float) -> float:
     found = density[density > floor]
     if not found.size:
         return 0.0
-    found = np.sort(found)
-    weight = np.cumsum(np.square(found, dtype=np.float64))
-    return float(found[np.searchsorted(weight, weight[-1] / 2)])
+    # To this fraction of the darkest ink, which is quicker than to sort them all.
+    step = float(found.max()) / _LEVELS
+    weights = np.bincount(np.rint(found / np.float32(step)).astype(np.int32), np.square(found))
+    middle = np.searchsorted(np.cumsum(weights), weights.sum() / 2)
+    return float(middle) * step
 
 
 def hysteresis(density: Density, low: float, high: float) -> NDArray[np.bool_]:
@@ -457,8 +462,7 @@ def hysteresis(density: Density, low: float, high: float) -> NDArray[np.bool_]:
     is_stroke = np.zeros(count, bool)
     is_stroke[labels[density > high]] = True
     is_stroke[0] = False
-    kept: NDArray[np.bool_] = np.zeros_like(is_faint)
-    kept[is_faint] = is_stroke[labels[is_faint]]
+    kept: NDArray[np.bool_] = is_stroke.take(labels)
     return kept
 
 

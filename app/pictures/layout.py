@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.pictures.boxes import around_digits, enclosing, find_corners, find_dashes
 from app.pictures.clutter import (
     find_bars,
+    find_broad,
     find_edges,
     find_rings,
     find_rods,
@@ -21,7 +22,7 @@ from app.pictures.clutter import (
     is_no_stroke,
 )
 from app.pictures.normalise import Density
-from app.pictures.pieces import Piece, by_area, find_pieces, gap, join, spans
+from app.pictures.pieces import Piece, by_area, find_pieces, gap, join, join_boxes, spans, with_margin
 from app.pictures.shade import find_shadows
 
 # A piece of ink within this share of a digit's height belongs to it: pencil skips, and pens run dry. While
@@ -79,6 +80,9 @@ class Layout:
     scattered: Optional[Piece] = None
     """All strokes taken for one digit, if it may have fallen into pieces further apart than usual."""
 
+    broad: tuple[int, ...] = ()
+    """The numbers of pieces far broader than other strokes, beside which they may be pens lying about."""
+
     @property
     def whole(self) -> Piece:
         """All of the pieces as one."""
@@ -118,6 +122,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         return Layout(labels, (), clutter)
     shadows = find_shadows(labels, density, pieces)
     main = choose_main(pieces, clutter, labels.shape)
+    all_pieces = pieces
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
     groups = [group for group in groups if not is_print(group)] or groups
@@ -127,7 +132,13 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
     if written == [scattered] or len(lines) == 1 < len(lines[0]):
         scattered = None
     return Layout(
-        labels, tuple(map(tuple, lines)), clutter, around_digits(boxes, written), shadows, scattered
+        labels,
+        tuple(map(tuple, lines)),
+        clutter,
+        around_digits(boxes, written),
+        shadows,
+        scattered,
+        find_broad(all_pieces, main),
     )
 
 
@@ -181,10 +192,13 @@ def _near_one_another(labels: NDArray[np.int32], pieces: list[Piece], reach: flo
     """Return the pieces in groups: those together that are at most `reach` pixels apart."""
     if len(pieces) == 1 or reach < 2:
         return [[piece] for piece in pieces]
-    ink = np.isin(labels, [piece.labels[0] for piece in pieces]).astype(np.uint8)
+    left, top, right, bottom = with_margin(join_boxes([piece.box for piece in pieces]), labels, round(reach))
+    part = slice(top, bottom), slice(left, right)
+    ink = np.isin(labels[part], [piece.labels[0] for piece in pieces]).astype(np.uint8)
     # Half the reach around both, two pieces meet.
-    around = cv2.distanceTransform(1 - ink, cv2.DIST_L2, 5) <= reach / 2
-    _, areas = cv2.connectedComponents(around.astype(np.uint8), connectivity=8)
+    around = np.zeros(labels.shape, np.uint8)
+    around[part] = cv2.distanceTransform(1 - ink, cv2.DIST_L2, 5) <= reach / 2
+    _, areas = cv2.connectedComponents(around, connectivity=8)
     return list(by_area(labels, pieces, areas).values())
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.pictures.cell import CELL_ZONE, DARKER, STRIP, bridge, without_cell_lines
 from app.pictures.normalise import Density
 from app.pictures.opening import SMALL, TINY
+from app.pictures.rungs import without_rungs
 
 Mask = NDArray[np.uint8]
 """uint8 [height, width]: 1 where something is, else 0."""
@@ -77,8 +78,9 @@ def remove_lines(density: Density, low: float) -> Density:
         was, left = density > low, inside > low
         kept = mostly_inside(lines[0], was, left), mostly_inside(lines[1], was.T, left.T)
         found = find_lines(inside, low)
-        density, lines = inside, (found[0] | kept[0], found[1] | kept[1])
-    return without_printed(density, lines, low)[0]
+        lines = found[0] | kept[0], found[1] | kept[1]
+    cleaned, _ = without_printed(inside, lines, low)
+    return cleaned if max(density.shape) <= SMALL else without_rungs(density, cleaned, low)
 
 
 def without_printed(density: Density, lines: tuple[Mask, Mask], low: float) -> tuple[Density, float]:

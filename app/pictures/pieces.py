@@ -116,19 +116,19 @@ def find_pieces(is_ink: NDArray[np.bool_], density: Density) -> tuple[NDArray[np
     # Beyond the frame is paper, so that strokes it cuts do not look wide.
     distances = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
     # Most of a picture is paper, which need not be counted.
-    rows, columns = np.nonzero(is_ink)
-    own = labels[rows, columns]
-    masses = np.bincount(own, density[rows, columns], count)
-    depths = np.bincount(own, distances[rows, columns], count)
+    places = np.flatnonzero(is_ink)
+    own = labels.take(places)
+    masses = np.bincount(own, density.take(places), count)
+    depths = np.bincount(own, distances.take(places), count)
     areas = np.maximum(1, stats[:, cv2.CC_STAT_AREA])
     widths = np.maximum(1.0, 4 * (depths / areas - 0.5))
     lengths = areas / widths
     height, width = labels.shape
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contacts = np.bincount(border, minlength=count)
-    is_inner = (rows >= height // 10) & (rows < height - height // 10)
-    is_inner &= (columns >= width // 10) & (columns < width - width // 10)
-    inner = np.bincount(own[is_inner], minlength=count)
+    is_inner = np.zeros(labels.shape, bool)
+    is_inner[height // 10 : height - height // 10, width // 10 : width - width // 10] = True
+    inner = np.bincount(own[is_inner.take(places)], minlength=count)
     pieces = []
     for label in 1 + np.argsort(-lengths[1:], kind="stable")[:_MOST_FOUND]:
         x, y, across, down, area = (int(value) for value in stats[label])

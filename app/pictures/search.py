@@ -54,8 +54,8 @@ _COARSE = 300
 _CUT_OUT = 0.4
 
 # What is added to the likelihood if ink is taken for one digit in scattered pieces, if some of it is taken
-# for a shadow, if the broad parts of it are taken for a desk, and if what is paler or of another colour is
-# taken for lines.
+# for a shadow, if the broad parts of it are taken for a desk or a pen, and if what is paler or of another
+# colour is taken for lines.
 _SCATTERED, _SHADOWED, _PARED, _LEFT_LINES = -0.3, -0.3, -0.3, -0.15
 
 # How wide a stroke may be that meets the frame, as a share of the picture's shorter side: on even paper,
@@ -270,7 +270,8 @@ def arrange(sight: Sight, looks: Sequence[Look]) -> list[Found]:
     if last and is_all_clutter(first[0].layout) and last[0].likelihood > first[0].likelihood:
         first = []
     coloured = search_own_colour(sight, whole[0].density)
-    return [*coloured, *scattered[:1], *others, *without_broad(sight, looks), *first, *last]
+    beside = search_beside_pens(sight, looks)
+    return [*coloured, *scattered[:1], *others, *without_broad(sight, looks), *beside, *first, *last]
 
 
 def look_again(sight: Sight) -> Iterator[Look]:
@@ -314,6 +315,18 @@ def without_broad(sight: Sight, looks: Sequence[Look]) -> list[Found]:
             pared = look_at(sight, without(broad, look.density), look.price + _PARED)
             if pared:
                 return pared
+    return []
+
+
+def search_beside_pens(sight: Sight, looks: Sequence[Look]) -> list[Found]:
+    """Return the ink of a picture that is not small without strokes far broader than others: pens."""
+    if max(sight.picture.size) <= SMALL:
+        return []
+    for look in looks:
+        layout = look.seen[0].layout
+        if layout.broad:
+            beside = without(np.isin(layout.labels, layout.broad), look.density)
+            return look_at(sight, beside, look.price + _PARED)[:1]
     return []
 
 

@@ -82,17 +82,20 @@ def find_shadows(labels: NDArray[np.int32], density: Density, pieces: list[Piece
 
     `pieces` are sorted, longest first.
     """
-    sharp = {piece: sharpness(labels, density, piece) for piece in pieces[:_MOST_SHADOWS]}
+    looked_at = pieces[:_MOST_SHADOWS]
     found = []
-    for broad in sharp:
+    for broad in looked_at:
         strokes = [
             piece
-            for piece in sharp
+            for piece in looked_at
             if _BROADER * piece.width < broad.width and piece.length > _SHORT_STROKE * broad.length
             if piece.is_bent and broad.darkness < _PALER * piece.darkness
         ]
-        sharpest = max((sharp[piece] for piece in strokes), default=0.0)
-        if is_soft(sharp[broad]) and sharp[broad] < _SOFTER * sharpest:
+        if not strokes:
+            continue
+        own = sharpness(labels, density, broad)
+        sharpest = max(sharpness(labels, density, piece) for piece in strokes)
+        if is_soft(own) and own < _SOFTER * sharpest:
             found.append(broad.labels[0])
     return tuple(found)
 
