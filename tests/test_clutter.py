@@ -52,6 +52,16 @@ def test_a_pen_is_long_and_far_broader_than_what_is_written_beside_it(width: int
     assert set(layout.broad) <= set(layout.main.labels)
 
 
+@pytest.mark.parametrize("down", [0, 210], ids=["a digit in felt pen", "cut by the frame"])
+def test_what_is_bent_is_no_pen_unless_the_frame_cuts_it(down: int) -> None:
+    picture = np.zeros((700, 1000), np.uint8)
+    write_four(picture, 80, 200, 200, 8)
+    write_four(picture, 450, 80 + down, 400, 60)
+    layout = lay_out(picture)
+    assert layout.main.is_bent
+    assert bool(layout.broad) is (down > 0)
+
+
 @pytest.mark.parametrize(
     ("top", "bottom", "slant", "count"),
     [(20, 170, 0, 1), (45, 170, 0, 2), (20, 145, 0, 2), (38, 152, 0, 2), (20, 170, 8, 2)],

@@ -20,12 +20,16 @@ SIDES: tuple[Stroke, Stroke] = (((120, 150), (90, 450)), ((420, 150), (455, 450)
 
 
 def left_of(
-    sides: tuple[Stroke, ...], thickness: int = 10, digit: Optional[int] = 100, side: int = 600
+    sides: tuple[Stroke, ...],
+    thickness: int = 10,
+    digit: Optional[int] = 100,
+    side: int = 600,
+    density_of_lines: float = 1.0,
 ) -> NDArray[np.bool_]:
     """Return where ink is left of two level lines with strokes between, and a digit of that height."""
     density = np.zeros((600, 600), np.float32)
     for row in (150, 450):
-        cv2.line(density, (0, row + 5), (599, row - 5), 1, 10)
+        cv2.line(density, (0, row + 5), (599, row - 5), density_of_lines, 10)
     for begin, end in sides:
         cv2.line(density, begin, end, 1, thickness)
     if digit:
@@ -54,10 +58,12 @@ def test_the_sides_of_a_box_that_leads_from_line_to_line_are_no_ink() -> None:
         left_of(SIDES, digit=None),
         left_of(SIDES, digit=60),
         left_of(SIDES, thickness=24),
+        left_of(SIDES, thickness=5),
+        left_of(SIDES, density_of_lines=0.7),
         left_of((((120, 150), (90, 400)), ((420, 150), (455, 400)))),
         left_of((((120, 150), (160, 300)), ((160, 300), (90, 450)), *SIDES[1:])),
     ],
-    ids=["one", "alone", "beside a speck", "broad", "short", "bent"],
+    ids=["one", "alone", "beside a speck", "broad", "thin", "darker", "short", "bent"],
 )
 def test_strokes_between_two_lines_are_ink_unless_they_are_two_like_the_lines(
     kept: NDArray[np.bool_],

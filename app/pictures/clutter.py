@@ -314,10 +314,10 @@ def is_under(line: Piece, digit: Piece) -> bool:
 
 
 def find_broad(pieces: list[Piece], main: Piece) -> tuple[int, ...]:
-    """Return the numbers of all pieces far broader than some bent stroke, if the main one is a long such one.
+    """Return the numbers of all pieces far broader than a bent stroke, if the main one may be a pen.
 
-    It may be a pen that lies beside a digit, or a digit in felt pen beside thin writing. That is inside the
-    picture and long enough to be a digit: small print is not.
+    A pen is long, and cut by the frame or no bent stroke, as most digits in felt pen are. What is bent is
+    inside the picture and long enough to be a digit of its own: small print is not. It is the longest such.
     """
     strokes = [
         piece
@@ -325,7 +325,8 @@ def find_broad(pieces: list[Piece], main: Piece) -> tuple[int, ...]:
         if piece.is_bent and not piece.touches and main.width > _BROAD_PEN * piece.width
         if piece.length > _BESIDE_PEN * main.length and piece.side > _SMALL_BESIDE * main.side
     ]
-    if not strokes or main.length < _LONG_PEN * main.width:
+    may_be_pen = main.length > _LONG_PEN * main.width and (main.touches or not main.is_bent)
+    if not strokes or not may_be_pen:
         return ()
     least = _BROAD_PEN * strokes[0].width
     return tuple(label for piece in pieces if piece.width > least for label in piece.labels)

@@ -67,6 +67,7 @@ def without_either_colour(ink: Ink, pixels: Pixels) -> list[Ink]:
             where[is_ink], written[is_ink] = is_line, weights * (~is_line & is_dark)
             if not written.any() or not are_lines(where, written):
                 continue
+            # Dark ink tells its own colour; of lines, most of which are pale, each pixel does.
             own, line = np.average(colours, axis=0, weights=weights * ~is_line), colours[is_line].mean(axis=0)
             across = (own - (own @ line) / (line @ line) * line).astype(np.float32)
             if np.linalg.norm(across) > _APART * np.linalg.norm(own):

@@ -59,7 +59,7 @@ _BRIDGED = 0.9
 
 
 def remove_lines(density: Density, low: float) -> Density:
-    """Return the density without printed lines; unchanged if there are none.
+    """Return the density without printed lines, and the sides of boxes between them; as it is without any.
 
     Args:
         density: float32 [height, width], 0 for paper, 1 for full ink.
