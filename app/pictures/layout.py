@@ -122,7 +122,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         return Layout(labels, (), clutter)
     shadows = find_shadows(labels, density, pieces)
     main = choose_main(pieces, clutter, labels.shape)
-    all_pieces = pieces
+    broad = find_broad(pieces, main)
     pieces = [piece for piece in pieces if piece is main or not is_clutter(piece, main, labels.shape)]
     groups = join_near(labels, pieces, main)
     groups = [group for group in groups if not is_print(group)] or groups
@@ -138,7 +138,7 @@ def find_layout(is_ink: NDArray[np.bool_], density: Density, thickest: float) ->
         around_digits(boxes, written),
         shadows,
         scattered,
-        find_broad(all_pieces, main),
+        broad,
     )
 
 

@@ -39,13 +39,15 @@ def without_rungs(density: Density, cleaned: Density, low: float) -> Density:
     labels, pieces = find_pieces(cleaned > low, cleaned)
     rungs = []
     for piece in pieces:
+        if piece.side < _LONG * thickness:
+            continue
         left, top, right, bottom = piece.box
         part = slice(top, bottom), slice(left, right)
         own, meets = labels[part] == piece.labels[0], near[part]
-        is_alike = 1 / _AS_DARK < float(np.median(density[part][own])) / darkness < _AS_DARK
+        is_as_dark = 1 / _AS_DARK < float(np.median(density[part][own])) / darkness < _AS_DARK
         if bottom - top < right - left:
             own, meets = own.T, meets.T
-        if is_alike and len(own) >= _LONG * thickness and leads_straight(own, meets, thickness):
+        if is_as_dark and leads_straight(own, meets, thickness):
             rungs.append(piece)
     rest = max((piece.side for piece in pieces if piece not in rungs), default=0)
     if len(rungs) < _FEWEST or rest < _AS_LONG * min(rung.side for rung in rungs):
