@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,20 +61,42 @@ def without_either_colour(ink: Ink, pixels: Pixels) -> list[Ink]:
         is_first, explained = split_hues(colours, weights)
         if explained < _TWO_COLOURS:
             continue
-        found = []
-        for is_line in (is_first, ~is_first):
-            where, written = is_ink.copy(), np.zeros(is_ink.shape)
-            where[is_ink], written[is_ink] = is_line, weights * (~is_line & is_dark)
-            if not written.any() or not are_lines(where, written):
-                continue
-            # Dark ink tells its own colour; of lines, most of which are pale, each pixel does.
-            own, line = np.average(colours, axis=0, weights=weights * ~is_line), colours[is_line].mean(axis=0)
-            across = (own - (own @ line) / (line @ line) * line).astype(np.float32)
-            if np.linalg.norm(across) > _APART * np.linalg.norm(own):
-                found.append(ink.weighed(pixels, across * np.float32(own.max() / (across @ own))))
+        sides = (
+            _weigh_written(is_line, is_ink, is_dark, colours, weights) for is_line in (is_first, ~is_first)
+        )
+        found = [ink.weighed(pixels, channels) for channels in sides if channels is not None]
         if found:
             return found
     return []
+
+
+def _weigh_written(
+    is_line: NDArray[np.bool_],
+    is_ink: NDArray[np.bool_],
+    is_dark: NDArray[np.bool_],
+    colours: NDArray[np.float32],
+    weights: NDArray[np.float64],
+) -> Optional[NDArray[np.float32]]:
+    """Return how much each channel, float32 [3], tells of ink that is written upon lines of another colour.
+
+    Args:
+        is_line: bool [N], which ink has the colour that may be that of lines; if it is not, None is returned.
+        is_ink: bool [height, width], where the N pixels of ink are.
+        is_dark: bool [N], which of them is full ink.
+        colours: float32 [N, 3], what is missing of the paper's light.
+        weights: float64 [N], how much each colour counts.
+    """
+    where, written = is_ink.copy(), np.zeros(is_ink.shape)
+    where[is_ink], written[is_ink] = is_line, weights * (~is_line & is_dark)
+    if not written.any() or not are_lines(where, written):
+        return None
+    # Dark ink tells its own colour; of lines, most of which are pale, each pixel does.
+    own, line = np.average(colours, axis=0, weights=weights * ~is_line), colours[is_line].mean(axis=0)
+    across = (own - (own @ line) / (line @ line) * line).astype(np.float32)
+    if np.linalg.norm(across) <= _APART * np.linalg.norm(own):
+        return None
+    channels: NDArray[np.float32] = across * np.float32(own.max() / (across @ own))
+    return channels
 
 
 def are_lines(where: NDArray[np.bool_], written: NDArray[np.float64]) -> bool:

@@ -25,7 +25,7 @@ from app.pictures.judge import find_scrap, is_paper, stroke_length, writing
 from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import SMALL, TINY, Pixels, open_picture, reduce_to, to_grey
 from app.pictures.parting import MOST_PARTED, Part, Way, find_ways, part
-from app.pictures.pieces import Box, Piece, with_margin
+from app.pictures.pieces import Box, with_margin
 from app.pictures.search import DOUBTFUL, is_on_even_paper, search_all
 from app.pictures.sheet import cover_desk, leave_only
 
@@ -53,9 +53,8 @@ _UNREAD_TINY = 2.0
 # The share of the longest strokes' length below which being shorter makes no difference: grain is long.
 _SHORTEST = 0.25
 
-# What is taken off the likelihood of what may be a scrap of paper if there is something like writing on it;
-# and how many times as long as the diagonal of its box that is.
-_WRITTEN_ON, _CROOKED = 0.6, 1.15
+# What is taken off the likelihood of what may be a scrap of paper if there is something like writing on it.
+_WRITTEN_ON = 0.6
 
 # How much less likely than others ink may be in which there are boxes drawn round digits, and still be right.
 _LESS_LIKELY = 0.5
@@ -206,16 +205,11 @@ def found_on_scrap(found: list[Found], picture: Picture) -> list[Found]:
         return found
     sheet = to_box(ink_box(scrap), scrap.shape, picture.size)
     on_scrap = search_polarities(replace(picture, fine=bare, sheet=sheet))
-    on_scrap = [one for one in on_scrap if one.likelihood > DOUBTFUL and is_crooked(one.layout.main)]
+    on_scrap = [one for one in on_scrap if one.likelihood > DOUBTFUL and not one.layout.main.is_straight]
     if not on_scrap:
         return found
     charged = [one._replace(likelihood=one.likelihood - _WRITTEN_ON) for one in found]
     return on_scrap + [one if part is None else less for one, less, part in zip(found, charged, scraps)]
-
-
-def is_crooked(piece: Piece) -> bool:
-    """Whether a piece is more than a straight stroke: even a seven in felt pen is."""
-    return piece.length > _CROOKED * piece.diagonal
 
 
 def search_polarities(picture: Picture) -> list[Found]:
