@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, Optional, Union
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from app.choice import choose_digits
 from app.datasets import SIDE
 from app.doubt import LEAST_SCORE, LIKELY_PROBABILITY, scores_of
 from app.errors import CheckpointError, PictureError
 from app.evaluation import softmax
-from app.files import make_directory, write_atomically
+from app.files import SOFTWARE, make_directory, write_figure
 from app.pictures import Box, Guess, Page, read_page
 from app.pictures import Candidate as Cut
 from app.pictures.opening import TINY
@@ -309,14 +310,16 @@ class ImageFolder:
         """Write a picture's digits.
 
         Raises:
-            FileError: a file cannot be written.
+            FileError: a file cannot be written, or is there already and was not made by this program.
         """
+        texts = PngInfo()
+        texts.add_text("Software", SOFTWARE)
         stem = Path(reading.prediction.path).stem
         name = self._new_name("".join(one for one in stem if one.isprintable())[:_LONGEST_NAME])
         for number, image in enumerate(reading.images, start=1):
             buffer = io.BytesIO()
-            Image.fromarray(image).save(buffer, "PNG")
-            write_atomically(self._path / f"{name}-{number}.png", buffer.getvalue())
+            Image.fromarray(image).save(buffer, "PNG", pnginfo=texts)
+            write_figure(self._path / f"{name}-{number}.png", buffer.getvalue())
 
     def _new_name(self, stem: str) -> str:
         """Return the first name that no picture has yet, on disks that do not tell A from a either."""

@@ -15,7 +15,7 @@ from PIL import Image
 
 from app.checkpoint import get_state, load_checkpoint, save_checkpoint
 from app.doubt import LEAST_SCORE, LIKELY_PROBABILITY
-from app.errors import CheckpointError, PictureError
+from app.errors import CheckpointError, FileError, PictureError
 from app.evaluation import softmax
 from app.models import TwoConvNet, compute_logits, to_model_input
 from app.pictures import Box, read_page
@@ -247,6 +247,18 @@ def test_pictures_of_one_name_keep_their_own_images(tmp_path: Path, recognizer: 
     assert sorted(written) == sorted(names)
     for number, name in enumerate(names):
         assert (written[name] == mnist_like(number)).all()
+
+
+def test_images_take_the_place_of_nothing_but_such_images(tmp_path: Path, recognizer: Recognizer) -> None:
+    path = save_picture(tmp_path / "b.png", mnist_like(0))
+    (reading,) = recognizer.look([path])
+    assert isinstance(reading, Reading)
+    for _ in range(2):
+        ImageFolder(tmp_path / "seen").save(reading)
+    (tmp_path / "seen" / "b-1.png").write_bytes(b"a person's own")
+    with pytest.raises(FileError, match="exists already"):
+        ImageFolder(tmp_path / "seen").save(reading)
+    assert (tmp_path / "seen" / "b-1.png").read_bytes() == b"a person's own"
 
 
 def test_no_pictures_give_no_predictions(recognizer: Recognizer) -> None:
