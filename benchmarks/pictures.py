@@ -1,8 +1,8 @@
 """How well people's own pictures are read: simulated ones of every kind, or folders of labelled pictures.
 
-A label is what a file's name begins with (`7_desk.jpg`, `2024_1.png`), or the folder it lies in (`7/a.png`);
-`-` stands between the lines of a number, `none` for a picture without a digit. A picture counts as right if
-its whole text is; one without a digit, if there is a warning.
+A label is the folder that a file lies in (`7/a.png`), or else what its name begins with (`7_desk.jpg`,
+`2024_1.png`); `-` stands between the lines of a number, `none` for a picture without a digit. A picture is
+right if its whole text is; one without a digit, if there is a warning.
 """
 
 from __future__ import annotations
@@ -286,14 +286,23 @@ def find(sources: Mapping[str, Sequence[Outcome]], *, are_simulated: bool) -> li
     ]
     touching = with_digits.get(TOUCHING, ())
     if singles:
-        findings.append(judge("one digit", [accuracy(singles)], "{:.2%}", at_least=SINGLE_TARGET))
+        findings.append(judge_accuracy("one digit", singles, SINGLE_TARGET))
     if numbers:
-        findings.append(
-            judge("numbers of four digits", [accuracy(numbers)], "{:.2%}", at_least=NUMBER_TARGET)
-        )
+        findings.append(judge_accuracy("numbers of four digits", numbers, NUMBER_TARGET))
     if touching:
         findings.append(judge("those whose digits touch", [accuracy(touching)], "{:.2%}"))
     return findings
+
+
+def judge_accuracy(what: str, outcomes: Sequence[Outcome], target: float) -> Finding:
+    """Return a row with an accuracy, of how many pictures that is, and its 95% interval."""
+    from app.evaluation import wilson_interval
+
+    right = sum(outcome.is_right for outcome in outcomes)
+    lower, upper = wilson_interval(right, len(outcomes))
+    finding = judge(what, [accuracy(outcomes)], "{:.2%}", at_least=target)
+    interval = f"({right}/{len(outcomes)}; 95% interval {lower:.2%} to {upper:.2%})"
+    return finding._replace(measured=f"{finding.measured} {interval}")
 
 
 def is_without_digits(outcomes: Sequence[Outcome]) -> bool:
@@ -371,20 +380,22 @@ def draw(path: Path, outcomes: Sequence[Outcome], images: Images) -> None:
     for axis, outcome in zip(axes, mistakes):
         axis.imshow(show_mistake(outcome.sample.path, images.get(outcome.sample.path, ())))
         sample = outcome.sample
-        axis.set_title(f"{describe(outcome)}\n{sample.source}\n{sample.path.name[:40]}", fontsize=7)
-    figure.suptitle("Mistakes: the picture, and what the network saw")
+        # The font does not have every letter that a name may have, and `$` would begin a formula.
+        lines = (ascii(text)[1:-1] for text in (sample.source, sample.path.name[:40]))
+        axis.set_title("\n".join([describe(outcome), *lines]), fontsize=7, parse_math=False)
+    figure.suptitle("Mistakes: the picture, and what the network saw" if mistakes else "No mistakes")
     common.write_figure(path, figure)
 
 
 def find_mistakes(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the pictures of digits that were not read as what they are."""
-    return [outcome for outcome in outcomes if not outcome.is_right and outcome.sample.text]
+    """Return the pictures that were not read as what they are, those without a digit if nothing warns."""
+    return [outcome for outcome in outcomes if not outcome.is_right]
 
 
 def describe(mistake: Outcome) -> str:
     """Return what a picture is and what was read in it, lines parted by `-`."""
-    true, read = (text.replace("\n", "-") for text in (mistake.sample.text, mistake.read or "nothing"))
-    return f"{true} read as {read}"
+    true, read = mistake.sample.text or NO_DIGIT, mistake.read or "nothing"
+    return f"{true} read as {read}".replace("\n", "-")
 
 
 def list_mistakes(outcomes: Sequence[Outcome]) -> str:
@@ -408,7 +419,8 @@ def show_mistake(path: Path, seen: Sequence[NDArray[np.uint8]]) -> Image.Image:
 
     from app.pictures import open_picture
 
-    canvas = Image.new("RGB", (280, 140), "white")
+    # A margin on the right parts it from the next one's.
+    canvas = Image.new("RGB", (300, 140), "white")
     try:
         pixels, _ = open_picture(path)
     except PictureError:
@@ -427,8 +439,8 @@ def show_mistake(path: Path, seen: Sequence[NDArray[np.uint8]]) -> Image.Image:
 def main() -> int:
     """Read, print the tables, and write the files."""
     arguments = parse_arguments()
-    if arguments.folders and arguments.results is None:
-        # What somebody's own pictures show is theirs, and not this repository's measurement.
+    if (arguments.folders or arguments.only) and arguments.results is None:
+        # What somebody's own pictures show is theirs, and some kinds are not this repository's measurement.
         arguments.results = Path(tempfile.gettempdir(), "paddle-mnist-pictures")
     folder = common.results_folder(arguments)
     from app.recognizer import find_checkpoint
@@ -459,10 +471,10 @@ def main() -> int:
             small = common.REPOSITORY / "data" / "samples" / "6_small_palette.gif"
             rounds = 1 if arguments.quick else max(5, len(large))
             findings += measure_large(large, small, checkpoint, rounds)
-        draw(folder / "pictures.png", outcomes, images)
         print(tabulate(sources))
         if arguments.folders and find_mistakes(outcomes):
             print(list_mistakes(outcomes))
+        draw(folder / "pictures.png", outcomes, images)
         write(folder, findings, outcomes, arguments)
     return 1 if left_out else 0
 

@@ -478,8 +478,9 @@ def test_single_digits_and_numbers_have_their_own_targets() -> None:
     outcomes += [outcome("12\n34", "", "number/two-lines"), outcome("", "", "none/blank")]
     outcomes += [outcome("2024", "24", "number/touching"), outcome("2024", "2024", "number/touching")]
     rows = {row.what: row for row in pictures.find(pictures.by_source(outcomes), are_simulated=True)}
-    assert (rows["one digit"].measured, rows["one digit"].reached) == ("98.00%", True)
-    assert rows["numbers of four digits"].measured == "90.00%"
+    assert rows["one digit"].measured == "98.00% (49/50; 95% interval 89.50% to 99.65%)"
+    assert rows["one digit"].reached
+    assert rows["numbers of four digits"].measured.startswith("90.00% (9/10; ")
     assert rows["numbers of four digits"].reached is False
     assert rows["those whose digits touch"].measured == "50.00%"
     assert rows["number: mean over 3 kinds"].measured == "46.67%"
@@ -496,6 +497,14 @@ def test_auroc_counts_pairs() -> None:
     assert pictures.auroc([0.1, 0.2], [0.3, 0.9]) == 1.0
     assert pictures.auroc([0.1, 0.5], [0.3, 0.5]) == (1 + 0 + 1 + 0.5) / 4
     assert pictures.auroc([0.1], [float("inf")]) == 1.0
+
+
+def test_a_picture_without_a_digit_that_nothing_warns_of_is_a_mistake() -> None:
+    mistakes = [outcome("", "7"), outcome("12\n34", "12\n84"), outcome("7", "")]
+    outcomes = [*mistakes, outcome("", "7", warned=True), outcome("7", "7")]
+    assert pictures.find_mistakes(outcomes) == mistakes
+    lines = ["x: none read as 7", "x: 12-34 read as 12-84", "x: 7 read as nothing"]
+    assert pictures.list_mistakes(outcomes).splitlines() == lines
 
 
 def test_mistakes_are_shown_by_turns_of_the_sources() -> None:
@@ -522,6 +531,9 @@ def test_pictures_reads_a_folder_of_labelled_pictures(tmp_path: Path, tutorial_c
     # Not what it shows: a mistake for the gallery, with EXIF data that Pillow warns about.
     with Image.open(samples / "0_black_pen.png") as picture:
         picture.convert("RGB").save(folder / "8_not.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09")
+    # Mistakes whose names are no text for a figure: a formula's beginning, letters that its font has not.
+    shutil.copy(samples / "0_black_pen.png", folder / "8_$\\frac$.png")
+    shutil.copy(samples / "0_black_pen.png", folder / "8_\N{CJK UNIFIED IDEOGRAPH-4E00}.png")
     result = run("pictures", folder, "--results", tmp_path / "results", "--checkpoint", tutorial_checkpoint)
     assert result.returncode == 1
     assert "unlabelled.png: left out" in result.stderr
@@ -529,7 +541,7 @@ def test_pictures_reads_a_folder_of_labelled_pictures(tmp_path: Path, tutorial_c
     assert "Traceback" not in result.stderr
     document = json.loads((tmp_path / "results" / "pictures.json").read_text())
     assert {name: source["count"] for name, source in document["sources"].items()} == {
-        "mine": 2,
+        "mine": 4,
         "mine/pens": 1,
     }
     assert document["mistakes"][0] == {"file": "5_broken.png", "source": "mine", "text": "5", "read": None}
