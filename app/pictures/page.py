@@ -26,7 +26,7 @@ from app.pictures.normalise import Density, as_in_mnist, ink_box, normalise
 from app.pictures.opening import SMALL, TINY, Pixels, open_picture, reduce_to, to_grey
 from app.pictures.parting import MOST_PARTED, Part, Way, find_ways, part
 from app.pictures.pieces import Box, with_margin
-from app.pictures.search import DOUBTFUL, is_on_even_paper, search_all
+from app.pictures.search import DOUBTFUL, glance, is_on_even_paper, search_all
 from app.pictures.sheet import cover_desk, leave_only
 
 # The longest side at which ink is searched; digits that are small in it are cut out of the finer picture.
@@ -223,19 +223,28 @@ def search_polarities(picture: Picture) -> list[Found]:
         working = reduce_to(picture.fine, WORKING_SIDE)
         working = without_grain(working) if max(picture.size) > SMALL else without_dithering(working)
         working = without_spray(working)
-    searched: list[tuple[bool, list[Found]]] = []
-    for light_on_dark in (False, True):
+    is_small = max(picture.size) <= SMALL
+    is_light = is_mostly_light(working)
+    # A dark picture is searched in both polarities, and first in that which tells more of the other.
+    is_light_first = not (is_light or is_small) and glance(working, True, picture) > glance(
+        working, False, picture
+    )
+    searched: dict[bool, tuple[bool, list[Found]]] = {}
+    other = -np.inf
+    for light_on_dark in (is_light_first, not is_light_first):
         is_even = is_on_even_paper(working, light_on_dark, picture)
-        found = search_all(working, light_on_dark, is_even, picture)
-        searched.append((is_even, found))
+        found = search_all(working, light_on_dark, is_even, picture, other)
+        searched[light_on_dark] = is_even, found
         # In a small picture or a dark one, crumbs of the paper may look like writing.
-        is_sheet = min(working.shape[:2]) >= _SMALL_PICTURE and is_mostly_light(working)
-        if is_sheet and likeliest(found) > DOUBTFUL:
+        if is_light and min(working.shape[:2]) >= _SMALL_PICTURE and likeliest(found) > DOUBTFUL:
             break
-    price = _UNEVEN if max(picture.size) <= SMALL and any(is_even for is_even, _ in searched) else 0.0
+        if not is_small:
+            other = likeliest([one for one in found if not is_paper(writing(one.layout))])
+    in_order = [searched[key] for key in sorted(searched)]
+    price = _UNEVEN if is_small and any(is_even for is_even, _ in in_order) else 0.0
     return [
         one._replace(likelihood=one.likelihood - (0.0 if is_even else price))
-        for is_even, found in searched
+        for is_even, found in in_order
         for one in found
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
 import cv2
@@ -47,8 +47,13 @@ _FAINT = 0.8
 # A picture of fewer pixels to its longer side whose paper is even seldom shows a desk or a shadow.
 _FLAT_PICTURE = 600
 
-# Whether a large picture's paper is even is told in one with a longest side of so many pixels.
+# Whether a large picture's paper is even, and which polarity is likelier, is told at a glance in one with a
+# longest side of so many pixels.
 _COARSE = 300
+
+# Ink of one polarity is not searched further if that of the other looks like writing, and by so much more so
+# than all looks with one reach, and than all that was found with it.
+_HOPELESS, _FAR_BEHIND = 2.0, 1.0
 
 # The share of the frame that a digit which is cut out along its edges may cover.
 _CUT_OUT = 0.4
@@ -79,8 +84,12 @@ _UNREADABLE = 8
 _SHADOW = 1.25
 
 
-def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Picture) -> list[Found]:
+def search_all(
+    working: Pixels, light_on_dark: bool, is_even: bool, picture: Picture, other: float = -np.inf
+) -> list[Found]:
     """Return the ink of a picture in one polarity, as seen in one or more ways.
+
+    `other` is how likely that of the other polarity is, if it is known.
 
     On even paper, as `is_on_even_paper` tells, ink is what is darker, and so it is where light falls off in a
     curve. Where that may be a shadow or the desk, what is narrow is ink. Of two ways to see a picture, the
@@ -91,11 +100,11 @@ def search_all(working: Pixels, light_on_dark: bool, is_even: bool, picture: Pic
         return even
     if not even:
         curved, is_settled = search_curved(working, light_on_dark, picture)
-        return curved if is_settled else search_narrow(working, light_on_dark, picture) + curved
+        return curved if is_settled else search_narrow(working, light_on_dark, picture, other) + curved
     shade, strokes = split_ink(even[-1].ink)
     if not shade.any():
         return even
-    found = search_narrow(working, light_on_dark, picture)
+    found = search_narrow(working, light_on_dark, picture, other)
     narrow = [charge_unread(one, strokes) for one in found]
     return narrow + [charge_shade(one, shade) for one in even]
 
@@ -131,15 +140,17 @@ def search_even(working: Pixels, light_on_dark: bool, picture: Picture) -> tuple
     return found, is_clear or any(is_paper(writing(one.layout)) for one in found)
 
 
-def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> list[Found]:
+def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture, other: float) -> list[Found]:
     """Return what is darker than the paper or the shadow on both its sides.
 
     It is searched with a wide reach, so that the broadest felt pen is ink and not paper, and then with the
     reach that the strokes found ask for, which counts alone unless it loses them. If that does not look like
     writing, a shadow may have been taken for ink, and the search starts again with a short reach, and then
     with one that is shorter than the shadow of a finger is broad; that is less likely for what it leaves
-    unread, if anything likely was found before.
+    unread, if anything likely was found before. It ends where the ink of the `other` polarity looks like
+    writing, and far more so.
     """
+    bar = other if other > DOUBTFUL else -np.inf
     short = min(working.shape[:2])
     all_found: list[Found] = []
     whole: list[Found] = []
@@ -153,6 +164,9 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
             whole = take_all(ink, working, picture)
         sight = Sight(ink, working, to_grey(working), _THIN, picture)
         looks = list(look_again(sight))
+        if looks and likeliest_of(looks) < bar - _HOPELESS:
+            all_found += [look.seen[0] for look in looks]
+            break
         found = search_finer(sight, looks, reach) if looks else []
         if reach == shortest:
             found = [one for one in found if one.layout.main.side > _NO_GRAIN * max(working.shape)]
@@ -160,9 +174,16 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture) -> lis
                 before = max(all_found, key=lambda one: one.likelihood)
                 found = [charge_unread(one, writing(before.layout)) for one in found]
         all_found += found
-        if likeliest(all_found) > DOUBTFUL:
+        if likeliest(all_found) > DOUBTFUL or (all_found and likeliest(all_found) < bar - _FAR_BEHIND):
             break
     return with_whole(all_found, whole)
+
+
+def glance(working: Pixels, light_on_dark: bool, picture: Picture) -> float:
+    """Return how likely the ink of a picture in one polarity is, as a first look at it reduced tells."""
+    coarse = reduce_to(working, _COARSE)
+    ink = time_ink(coarse, light_on_dark, max(5, min(coarse.shape[:2]) // 2), picture)
+    return likeliest_of(look_again(Sight(ink, coarse, to_grey(coarse), _THIN, picture)))
 
 
 def search_finer(sight: Sight, looks: Sequence[Look], reach: int) -> list[Found]:
@@ -297,6 +318,11 @@ def look_again(sight: Sight) -> Iterator[Look]:
             return
         if is_in_shadow or layout.shadows:
             price = _SHADOWED
+
+
+def likeliest_of(looks: Iterable[Look]) -> float:
+    """Return the likelihood of the likeliest look, each at all ink that was left; minus infinity for none."""
+    return likeliest([look.seen[0] for look in looks])
 
 
 def without_broad(sight: Sight, looks: Sequence[Look]) -> list[Found]:
