@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
@@ -24,7 +24,7 @@ from app.evaluation import softmax
 from app.files import SOFTWARE, make_directory, write_figure
 from app.pictures import Box, Guess, Page, read_page
 from app.pictures import Candidate as Cut
-from app.pictures.opening import TINY
+from app.pictures.opening import SMALL, TINY
 from app.runtime import prepare
 
 # Pictures whose digits the network sees at once: few, so that the first readings do not wait for the last.
@@ -36,8 +36,13 @@ _LONGEST_NAME = 50
 # So many doubts are spelt out; a picture of a carpet would give dozens.
 _MOST_DOUBTS = 4
 
-# What ends so near to a side of a picture, as a share of the longer one, goes on beyond it.
-_NEAR_SIDE = 0.015
+# What ends so near to a side of a picture, as a share of the longer one, goes on beyond it; and what is so
+# many times as long as wide may lie along it.
+_NEAR_SIDE, _SLENDER = 0.015, 3
+
+# A lone digit with a longest side of fewer pixels, or of a smaller share of the picture's, may be a speck:
+# MNIST's have 20 pixels. In small pictures they are as small.
+_SPECK, _SPECK_SHARE = 20, 0.01
 
 # Who learned to read has at least this validation accuracy.
 _LEARNED = 0.9
@@ -231,7 +236,7 @@ class Recognizer:
                 self._least_score,
                 remark,
                 any(cut.way.is_part for cut in cuts),
-                [number for number, cut in enumerate(cuts) if reaches_across(cut.digit.box, size)],
+                doubts_of_place(digits, size),
             ),
         )
         return Reading(prediction, tuple(cut.digit.image for cut in cuts), probabilities, guess.stages)
@@ -255,22 +260,22 @@ def _doubt(
     least_score: float,
     remark: Optional[str] = None,
     is_parted: bool = False,
-    across: Collection[int] = (),
+    of_place: Sequence[Optional[str]] = (),
 ) -> Optional[str]:
     """Return why a reading is in doubt, or None.
 
-    For each digit, the first of these: a second one is likely, its score is low, or it is a one among those
-    that reach across the picture. For all: digits were parted that touch, or the remark.
+    For each digit, the first of these: a second one is likely, its score is low, or why where it is makes it
+    doubtful. For all: digits were parted that touch, or the remark.
     """
     doubtful = []
-    for number, ((first, second, *_), score) in enumerate(zip(rankings, scores)):
+    for (first, second, *_), score, reason in itertools.zip_longest(rankings, scores, of_place):
         if second.probability >= LIKELY_PROBABILITY:
             article = "an" if second.digit == 8 else "a"
             doubtful.append(f"the {first.digit} may be {article} {second.digit} ({second.probability:.1%})")
         elif score < least_score:
             doubtful.append(f"the {first.digit} hardly looks like a digit")
-        elif first.digit == 1 and number in across:
-            doubtful.append("the 1 goes from side to side of the picture and may be an edge or a shadow")
+        elif reason:
+            doubtful.append(f"the {first.digit} {reason}")
     if len(doubtful) > _MOST_DOUBTS + 1:
         doubtful[_MOST_DOUBTS:] = [f"and {len(doubtful) - _MOST_DOUBTS} more of {len(rankings)} are in doubt"]
     if is_parted:
@@ -279,6 +284,35 @@ def _doubt(
     if remark:
         doubtful.append(remark)
     return ", ".join(doubtful) or None
+
+
+def doubts_of_place(digits: Sequence[DigitReading], size: tuple[int, int]) -> list[Optional[str]]:
+    """Return why the box of each digit makes it doubtful, or None, in a picture of that width and height."""
+    reasons: list[Optional[str]] = []
+    for digit in digits:
+        if digit.digit == 1 and reaches_across(digit.box, size):
+            reasons.append("goes from side to side of the picture and may be an edge or a shadow")
+        elif digit.digit == 1 and lies_along_side(digit.box, size):
+            reasons.append("lies along a side of the picture and may be an edge or a shadow")
+        elif len(digits) == 1 and is_speck(digit.box, size):
+            reasons.append("is tiny and may be a speck")
+        else:
+            reasons.append(None)
+    return reasons
+
+
+def is_speck(box: Box, size: tuple[int, int]) -> bool:
+    """Whether ink is so small in a picture, of that width and height, that is not small itself."""
+    left, top, right, bottom = box
+    side = max(right - left, bottom - top)
+    return max(size) > SMALL and (side < _SPECK or side < _SPECK_SHARE * max(size))
+
+
+def lies_along_side(box: Box, size: tuple[int, int]) -> bool:
+    """Whether slender upright ink meets the left or the right side of a picture that is not small."""
+    (left, top, right, bottom), (width, _) = box, size
+    is_slender = bottom - top > _SLENDER * (right - left)
+    return max(size) > SMALL and is_slender and min(left, width - right) <= _NEAR_SIDE * max(size)
 
 
 def reaches_across(box: Box, size: tuple[int, int]) -> bool:

@@ -22,15 +22,24 @@ from app.pictures import Box, read_page
 from app.recognizer import (
     BATCH_PICTURES,
     Candidate,
+    DigitReading,
     ImageFolder,
     Prediction,
     Reading,
     Recognizer,
     _doubt,
+    doubts_of_place,
     find_checkpoint,
+    is_speck,
+    lies_along_side,
     reaches_across,
 )
 from app.runtime import REPOSITORY
+
+
+def reading_of(digit: int, box: Box) -> DigitReading:
+    """Return a digit that is read without a doubt, with its box."""
+    return DigitReading(digit, 1.0, (Candidate(digit, 1.0),), box, LEAST_SCORE)
 
 
 def mnist_like(seed: int) -> NDArray[np.uint8]:
@@ -183,12 +192,57 @@ def test_what_ends_at_opposite_sides_reaches_across(box: Box, size: tuple[int, i
     assert reaches_across(box, size) is is_so
 
 
+@pytest.mark.parametrize(
+    ("box", "size", "is_so"),
+    [
+        ((0, 100, 16, 190), (400, 300), True),
+        ((384, 100, 396, 190), (400, 300), True),
+        ((0, 100, 40, 190), (400, 300), False),
+        ((20, 100, 36, 190), (400, 300), False),
+        ((0, 100, 16, 190), (300, 200), False),
+    ],
+)
+def test_slender_ink_beside_a_side_lies_along_it(box: Box, size: tuple[int, int], is_so: bool) -> None:
+    assert lies_along_side(box, size) is is_so
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "is_so"),
+    [
+        ((100, 100, 110, 119), (400, 300), True),
+        ((100, 100, 110, 120), (400, 300), False),
+        ((100, 100, 110, 119), (300, 300), False),
+        ((100, 100, 139, 120), (3000, 4000), True),
+        ((100, 100, 140, 120), (3000, 4000), False),
+    ],
+)
+def test_ink_of_a_few_pixels_is_a_speck(box: Box, size: tuple[int, int], is_so: bool) -> None:
+    assert is_speck(box, size) is is_so
+
+
 @pytest.mark.parametrize(("digit", "is_doubted"), [(1, True), (7, False)])
-def test_a_one_that_reaches_across_may_be_an_edge(digit: int, is_doubted: bool) -> None:
-    places = [[Candidate(digit, 0.99), Candidate(9, 0.01)]] * 2
-    warning = _doubt(places, [LEAST_SCORE] * 2, LEAST_SCORE, across=[1])
-    doubt = "the 1 goes from side to side of the picture and may be an edge or a shadow"
-    assert warning == (doubt if is_doubted else None)
+@pytest.mark.parametrize(
+    ("box", "doubt"),
+    [
+        ((340, 0, 356, 300), "goes from side to side of the picture and may be an edge or a shadow"),
+        ((0, 100, 16, 190), "lies along a side of the picture and may be an edge or a shadow"),
+    ],
+)
+def test_a_one_may_be_an_edge(digit: int, is_doubted: bool, box: Box, doubt: str) -> None:
+    places = [reading_of(4, (100, 100, 150, 200)), reading_of(digit, box)]
+    assert doubts_of_place(places, (400, 300)) == [None, doubt if is_doubted else None]
+
+
+def test_a_tiny_digit_may_be_a_speck_if_it_is_the_only_one() -> None:
+    tiny = reading_of(7, (50, 50, 60, 65))
+    assert doubts_of_place([tiny], (400, 300)) == ["is tiny and may be a speck"]
+    assert doubts_of_place([tiny, tiny], (400, 300)) == [None, None]
+
+
+def test_a_doubtful_place_is_said_unless_the_digit_is_doubtful_itself() -> None:
+    places = [[Candidate(1, 0.99), Candidate(7, 0.01)]] * 2
+    warning = _doubt(places, [LEAST_SCORE, 0.0], LEAST_SCORE, of_place=["is there", "is here"])
+    assert warning == "the 1 is there, the 1 hardly looks like a digit"
 
 
 def test_the_edge_of_a_desk_is_warned_of(tmp_path: Path) -> None:
