@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from app.pictures.found import Found, Picture, all_ink, charge_unread
 from app.pictures.ink import find_ink
 from app.pictures.normalise import ink_box
 from app.pictures.page import find_guesses, search_polarities, search_sheet
-from app.pictures.search import DOUBTFUL, glance, search, search_all, with_upon_lines
+from app.pictures.search import glance, search, search_all, search_narrow, with_upon_lines
 from tests.paper import ZIGZAG, squared_paper
 
 
@@ -49,39 +47,46 @@ def test_in_light_that_falls_off_in_a_curve_no_more_is_searched_unless_there_may
     np.testing.assert_allclose(best.layout.whole.box, (127, 97, 204, 204), atol=4)
 
 
-def chalkboard(light_on_dark: bool) -> NDArray[np.uint8]:
-    """Return a stroke in chalk on a board full of dust, or the tones reversed, uint8 [500, 700, 1]."""
+def chalkboard(light_on_dark: bool, dust: float) -> Picture:
+    """Return a stroke in chalk on a board whose dust has that deviation, or all tones reversed."""
     rng = np.random.default_rng(0)
-    dust = cv2.GaussianBlur(rng.normal(size=(500, 700)), None, 3)
+    clouds = cv2.GaussianBlur(rng.normal(size=(500, 700)), None, 3)
     chalk = cv2.polylines(np.zeros((500, 700)), ZIGZAG, False, 1.0, 8)
-    grey = np.clip(60 + 60 * dust + 120 * chalk + rng.normal(0, 3, chalk.shape), 0, 255)
-    pixels = grey.round().astype(np.uint8)[..., np.newaxis]
-    return pixels if light_on_dark else 255 - pixels
+    grey = 70 + dust * clouds / clouds.std() + 120 * chalk + rng.normal(0, 3, chalk.shape)
+    pixels = np.clip(grey, 0, 255).round().astype(np.uint8)[..., np.newaxis]
+    return Picture(pixels if light_on_dark else 255 - pixels, (700, 500))
+
+
+def count_inks(found: list[Found], light_on_dark: bool) -> int:
+    """Return in how many ways the paper under what was found, of one polarity, was told."""
+    return len({id(one.ink) for one in found if one.ink.light_on_dark is light_on_dark})
 
 
 @pytest.mark.parametrize("light_on_dark", [False, True])
 def test_a_glance_tells_the_polarity_of_writing(light_on_dark: bool) -> None:
-    pixels = chalkboard(light_on_dark)
-    picture = Picture(pixels, (700, 500))
-    assert glance(pixels, light_on_dark, picture) > glance(pixels, not light_on_dark, picture)
+    picture = chalkboard(light_on_dark, dust=10)
+    other = glance(picture.fine, not light_on_dark, picture)
+    assert glance(picture.fine, light_on_dark, picture) > other
 
 
-def test_ink_far_less_likely_than_that_of_the_other_polarity_is_not_searched_further() -> None:
-    pixels = chalkboard(True)
-    picture = Picture(pixels, (700, 500))
-
-    def count_inks(found: list[Found]) -> Counter[bool]:
-        return Counter(
-            light_on_dark for light_on_dark, _ in {(one.ink.light_on_dark, id(one.ink)) for one in found}
-        )
-
-    in_full = search_all(pixels, False, False, picture) + search_all(pixels, True, False, picture)
+def test_a_dark_picture_is_searched_in_full_in_the_likelier_polarity_alone() -> None:
+    picture = chalkboard(True, dust=10)
     found = search_polarities(picture)
-    assert count_inks(found)[False] < count_inks(in_full)[False]
-    assert count_inks(found)[True] == count_inks(in_full)[True]
-    # What does not look like writing itself says nothing of the other.
-    doubtful = search_all(pixels, False, False, picture, DOUBTFUL)
-    assert count_inks(doubtful)[False] == count_inks(in_full)[False]
+    for light_on_dark, is_in_full in ((False, False), (True, True)):
+        full = search_all(picture.fine, light_on_dark, False, picture)
+        assert (count_inks(found, light_on_dark) == count_inks(full, light_on_dark)) is is_in_full
+
+
+@pytest.mark.parametrize(
+    ("dust", "other", "count"),
+    [(10, -0.5, 1), (2, 0.0, 1), (10, -0.7, 4), (2, -0.7, 2)],
+    ids=["hopeless", "far behind", "hopeless beside what is unlikely", "far behind what is unlikely"],
+)
+def test_ink_is_searched_no_further_than_it_keeps_up_with_that_of_the_other_polarity(
+    dust: float, other: float, count: int
+) -> None:
+    picture = chalkboard(True, dust)
+    assert count_inks(search_narrow(picture.fine, False, picture, other), False) == count
 
 
 @pytest.mark.parametrize("light_on_dark", [False, True])

@@ -51,9 +51,9 @@ _FLAT_PICTURE = 600
 # longest side of so many pixels.
 _COARSE = 300
 
-# Ink of one polarity is not searched further if that of the other looks like writing, and by so much more so
-# than all looks with one reach, and than all that was found with it.
-_HOPELESS, _FAR_BEHIND = 2.0, 1.0
+# Ink of one polarity is not searched further if that of the other is so likely, and by so much likelier than
+# all looks with one reach, and than all that was found with it.
+_LIKELY, _HOPELESS, _FAR_BEHIND = -0.6, 2.0, 1.0
 
 # The share of the frame that a digit which is cut out along its edges may cover.
 _CUT_OUT = 0.4
@@ -147,10 +147,10 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture, other:
     reach that the strokes found ask for, which counts alone unless it loses them. If that does not look like
     writing, a shadow may have been taken for ink, and the search starts again with a short reach, and then
     with one that is shorter than the shadow of a finger is broad; that is less likely for what it leaves
-    unread, if anything likely was found before. It ends where the ink of the `other` polarity looks like
-    writing, and far more so.
+    unread, if anything likely was found before. It ends where the ink of the `other` polarity is likely,
+    and far more so.
     """
-    bar = other if other > DOUBTFUL else -np.inf
+    bar = other if other > _LIKELY else -np.inf
     short = min(working.shape[:2])
     all_found: list[Found] = []
     whole: list[Found] = []
