@@ -225,7 +225,7 @@ def search_polarities(picture: Picture) -> list[Found]:
         working = without_spray(working)
     is_small = max(picture.size) <= SMALL
     is_light = is_mostly_light(working)
-    # A dark picture is searched in both polarities, and first in that which tells more of the other.
+    # A dark picture is searched in both polarities, the likelier first: it tells how far to go in the other.
     is_light_first = not (is_light or is_small) and glance(working, True, picture) > glance(
         working, False, picture
     )
