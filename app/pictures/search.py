@@ -147,8 +147,8 @@ def search_narrow(working: Pixels, light_on_dark: bool, picture: Picture, other:
     reach that the strokes found ask for, which counts alone unless it loses them. If that does not look like
     writing, a shadow may have been taken for ink, and the search starts again with a short reach, and then
     with one that is shorter than the shadow of a finger is broad; that is less likely for what it leaves
-    unread, if anything likely was found before. It ends where the ink of the `other` polarity is likely,
-    and far more so.
+    unread, if anything likely was found before. It ends where it is far behind `other`, as in `search_all`,
+    and that is likely.
     """
     bar = other if other > _LIKELY else -np.inf
     short = min(working.shape[:2])
