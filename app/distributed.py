@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import zlib
 from collections.abc import Callable
 from typing import Optional
@@ -71,6 +73,9 @@ class Processes:
     def on_first(self, action: Callable[[], object]) -> None:
         """Do something on the first process alone, which must succeed before any process goes on.
 
+        If it fails, every process is about to end, with its own message and exit code; from then on they
+        ignore SIGTERM, with which the launcher ends those that are left as soon as one has gone.
+
         Raises:
             Exception: on the first process, what the action raised.
             UserError: on the others, which would end in a timeout, if it raised anything.
@@ -82,6 +87,7 @@ class Processes:
         except Exception as caught:
             error = caught
         if self.any(error is not None):
+            _end_by_itself()
             raise error or UserError("the first of the processes cannot go on; its own message says why")
 
     def gather(self, part: NDArray[np.float32], where: slice, count: int) -> NDArray[np.float32]:
@@ -116,3 +122,9 @@ class Processes:
         digests = paddle.to_tensor([digest, -digest], "int64")
         distributed.all_reduce(digests, distributed.ReduceOp.MAX)
         return bool(digests.numpy()[0] == -digests.numpy()[1])
+
+
+def _end_by_itself() -> None:
+    # Only the main thread may.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -323,11 +323,12 @@ class StopRequest:
         if number == getattr(signal, "SIGHUP", None):
             # The end of a terminal is told twice, by the shell and by the system, and means the same.
             signal.signal(number, signal.SIG_IGN)
-            self._previous.pop(number, None)
         self._restore()
 
     def _restore(self) -> None:
         # Another signal may come in the midst of this.
         previous, self._previous = self._previous, {}
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            # What was decided about a signal meanwhile stays so.
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, handler)

@@ -137,6 +137,7 @@ def test_two_nodes_train_as_one(tmp_path, digits_directory, alone):
 
 
 WORKER = """
+import signal
 import sys
 from pathlib import Path
 
@@ -180,6 +181,8 @@ try:
 except UserError as error:
     is_its_own = str(error) == "the folder is full"
     assert is_its_own == (processes.rank == 0)
+    # The launcher ends those that are left when one has gone.
+    signal.raise_signal(signal.SIGTERM)
     Path(sys.argv[1], f"refused-{processes.rank}").touch()
 
 network.fc.bias.set_value(paddle.full([10], float(processes.rank)))

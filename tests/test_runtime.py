@@ -193,6 +193,16 @@ def test_the_end_of_a_terminal_may_be_told_twice():
         signal.signal(signal.SIGHUP, previous)
 
 
+def test_what_is_decided_about_a_signal_meanwhile_stays_so():
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        with StopRequest():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_is_ignored_stays_so(number):
     previous = signal.signal(number, signal.SIG_IGN)
